@@ -1,0 +1,62 @@
+/* What a probe knows when it fires, filled by bpf/probes/ from its arguments. */
+
+enum probe_type {
+	PROBE_KPROBE,
+	PROBE_KRETPROBE,
+	PROBE_RAW_TRACEPOINT,
+};
+
+/* Namespaces are numbered from PROC_DYNAMIC_FIRST, 0xF0000000, on (include/linux/proc_fs.h), the
+ * first ones since Linux 6.18 right below it (include/uapi/linux/nsfs.h); a lower number says that
+ * the pointer was none.
+ */
+#define NETNS_INUM_FIRST 0xEFFFFFF0U
+
+KERNEL_STRUCT(sk_buff, dev, sk);
+KERNEL_STRUCT(net_device, nd_net.net);
+KERNEL_STRUCT(net, ns.inum);
+
+struct retis_context {
+	void *ctx;			/* the probe's own: for stacks and perf buffers */
+	u64 timestamp;			/* ns, CLOCK_MONOTONIC */
+	u64 probe;			/* number of a tracepoint, address of a function */
+	u32 type;			/* enum probe_type */
+	u32 want_stack;
+	struct sk_buff *skb;
+	struct net_device *dev;		/* the skb's, else the argument */
+	struct net *net;		/* of an argument */
+	struct sock *sk;		/* the skb's, else the argument */
+	u32 drop_reason;
+	u32 has_drop_reason;
+	u64 packet;			/* its first byte, 0: none */
+	u32 packet_linear;		/* bytes that follow it */
+	u16 packet_ethertype;		/* set where it has no link-layer header yet; big endian */
+};
+
+/* skb->dev shares its place with rbnode (TCP's queues) and dev_scratch (UDP's): a device is one
+ * only where its namespace is.
+ */
+static bool is_net_device(struct net_device *dev)
+{
+	struct net *net;
+
+	if (!dev)
+		return false;
+	net = READ(dev->nd_net.net);
+	return net && READ(net->ns.inum) >= NETNS_INUM_FIRST;
+}
+
+static void complete_context(struct retis_context *c)
+{
+	struct net_device *dev;
+	struct sock *sk;
+
+	if (!c->skb)
+		return;
+	dev = READ(c->skb->dev);
+	if (is_net_device(dev))
+		c->dev = dev;
+	sk = READ(c->skb->sk);
+	if (sk)
+		c->sk = sk;
+}

@@ -1,0 +1,59 @@
+/* Which argument is which differs from probe to probe, but the program is compiled once: loading it
+ * for a probe replaces two constants in its instructions. They go through volatile variables, or
+ * the compiler would take them for what they are not; the verifier then sees the real values and
+ * leaves out what the probe has no use for.
+ */
+
+#define SHAPE_BITS 8			/* an argument's place, all set: there is none */
+#define SHAPE_NONE ((1 << SHAPE_BITS) - 1)
+
+enum shape_field {			/* as in retis_py/probes/probe.py */
+	SHAPE_SKB,
+	SHAPE_DEV,
+	SHAPE_NET,
+	SHAPE_SOCK,
+	SHAPE_DROP_REASON,
+	SHAPE_STACK,			/* no place: 1 with a stack trace, 0 without */
+};
+
+#define LOADED_CONSTANT(name, placeholder)		\
+	volatile u64 name##_placed = placeholder;	\
+	u64 name = name##_placed
+
+static u32 shape_field(u64 shape, u32 field)
+{
+	return (shape >> (field * SHAPE_BITS)) & SHAPE_NONE;
+}
+
+/* An argument, where the shape has it: the place counts in words of the context, be it registers
+ * or a tracepoint's array. Through a helper, since the verifier wants direct reads of a context at
+ * offsets that the compiler would have to know.
+ */
+static bool read_argument(void *ctx, u64 shape, u32 field, u64 *value)
+{
+	u32 place = shape_field(shape, field);
+
+	if (place == SHAPE_NONE)
+		return false;
+	bpf_probe_read_kernel(value, sizeof(*value), ctx + place * sizeof(u64));
+	return true;
+}
+
+static void fill_context(struct retis_context *c, void *ctx, u64 shape)
+{
+	u64 value;
+
+	if (read_argument(ctx, shape, SHAPE_SKB, &value))
+		c->skb = (struct sk_buff *)value;
+	if (read_argument(ctx, shape, SHAPE_DEV, &value))
+		c->dev = (struct net_device *)value;
+	if (read_argument(ctx, shape, SHAPE_NET, &value))
+		c->net = (struct net *)value;
+	if (read_argument(ctx, shape, SHAPE_SOCK, &value))
+		c->sk = (struct sock *)value;
+	if (read_argument(ctx, shape, SHAPE_DROP_REASON, &value)) {
+		c->drop_reason = value;
+		c->has_drop_reason = 1;
+	}
+	c->want_stack = shape_field(shape, SHAPE_STACK);
+}

@@ -1,0 +1,26 @@
+/* A function's return, with its entry's arguments: one program at its entry, one at its return. */
+
+int kretprobe_entry(struct pt_regs *ctx)
+{
+	LOADED_CONSTANT(shape, PROBE_SHAPE);
+	struct retis_context c = {
+		.probe = bpf_get_func_ip(ctx),
+		.type = PROBE_KRETPROBE,
+	};
+
+	fill_context(&c, ctx, shape);
+	return enter(&c, PT_REGS_SP(ctx));
+}
+
+int kretprobe(struct pt_regs *ctx)
+{
+	LOADED_CONSTANT(shape, PROBE_SHAPE);
+	struct retis_context c = {
+		.ctx = ctx,
+		.probe = bpf_get_func_ip(ctx),
+		.type = PROBE_KRETPROBE,
+		.want_stack = shape_field(shape, SHAPE_STACK),
+	};
+
+	return leave(&c, PT_REGS_SP(ctx) - RETURN_ADDRESS_SIZE);
+}

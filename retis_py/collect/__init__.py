@@ -1,0 +1,1 @@
+"""From a running kernel to raw records, and from those to events."""

@@ -1,0 +1,289 @@
+"""Maps made, programs loaded and attached in this process, through libbpf and no LLVM.
+
+Everything is held by descriptors: closing them detaches and frees, and so does the end of the
+process however it ends, so that nothing is ever left in the kernel.
+"""
+
+import ctypes
+import errno
+import logging
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Self
+
+from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.kernel import libbpf
+from retis_py.kernel.libbpf import check
+
+log = logging.getLogger(__name__)
+
+_LICENSE = b"GPL"
+_INSTRUCTION_SIZE = 8
+_LD_IMM64 = 0x18
+_PSEUDO_MAP_FD = 1
+_VERIFIER_LOG_SIZE = 1 << 20
+_BPF_EXIST_OR_NOT = 0  # BPF_ANY
+
+
+class MapType(IntEnum):
+    """``enum bpf_map_type``, those that differ in how they are made or read."""
+
+    HASH = 1
+    PERF_EVENT_ARRAY = 4
+    PERCPU_ARRAY = 6
+    RINGBUF = 27
+
+
+class ProgramType(IntEnum):
+    """``enum bpf_prog_type``."""
+
+    KPROBE = 2
+    RAW_TRACEPOINT = 17
+
+
+class AttachType(IntEnum):
+    """``enum bpf_attach_type``."""
+
+    NONE = 0
+    TRACE_KPROBE_MULTI = 42
+
+
+class Map:
+    """A BPF map of this process; keys and values are bytes."""
+
+    def __init__(self, definition: MapDefinition, fd: int) -> None:
+        self.definition = definition
+        self.fd = fd
+        self._lib = libbpf.library()
+
+    def items(self, value_size: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all entries; ``value_size`` where the kernel's view of a value is larger."""
+        key = ctypes.create_string_buffer(self.definition.key_size)
+        value = ctypes.create_string_buffer(value_size or self.definition.value_size)
+        previous = None
+        while self._lib.bpf_map_get_next_key(self.fd, previous, key) == 0:
+            if self._lib.bpf_map_lookup_elem(self.fd, key, value) == 0:
+                yield key.raw, value.raw
+            previous = key
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set an entry."""
+        result = self._lib.bpf_map_update_elem(self.fd, key, value, _BPF_EXIST_OR_NOT)
+        check(result, self.definition.name)
+
+
+class Loader:
+    """The maps and programs of a collection; to be used in a ``with`` statement.
+
+    ``sizes`` overrides how many entries maps have (for the ring: bytes).
+
+    Raises:
+        MissingPrerequisite: the kernel does not let us.
+    """
+
+    def __init__(self, compiled: Compiled, sizes: dict[str, int]) -> None:
+        self._lib = libbpf.library()
+        self._functions = compiled.functions
+        self._descriptors: list[int] = []
+        _raise_memlock()
+        self.maps: dict[str, Map] = {}
+        self._map_fds: list[int] = []
+        try:
+            for definition in compiled.maps:
+                fd = self._create(definition, sizes.get(definition.name, definition.max_entries))
+                self._map_fds.append(fd)
+                self.maps[definition.name] = Map(definition, fd)
+        except BaseException:
+            self.close()
+            raise
+
+    def load(
+        self,
+        function: str,
+        kind: ProgramType,
+        attach: AttachType = AttachType.NONE,
+        constants: Mapping[int, int] = MappingProxyType({}),
+    ) -> int:
+        """Load a function and return its descriptor.
+
+        ``constants`` are 64-bit immediates to look for in the instructions, and what to put in
+        their places.
+
+        Raises:
+            RetisError: the kernel's verifier refuses it.
+        """
+        code = self._link(self._functions[function], constants)
+        options = libbpf.ProgLoadOpts(
+            sz=ctypes.sizeof(libbpf.ProgLoadOpts), expected_attach_type=attach
+        )
+        fd = self._load(function, kind, code, options)
+        if fd < 0:
+            raise self._refused(function, kind, code, options, -fd)
+        return self._keep(fd)
+
+    def attach_raw_tracepoint(self, name: str, program: int) -> None:
+        """Attach to a raw tracepoint, named without its group.
+
+        Raises:
+            OSError: the kernel does not let us.
+        """
+        fd = self._lib.bpf_raw_tracepoint_open(name.encode(), program)
+        self._keep(check(fd, name))
+
+    def attach_kprobes(self, program: int, addresses: list[int], at_return: bool) -> None:
+        """Attach to many functions at once (kprobe.multi); the program must be loaded for it.
+
+        Raises:
+            OSError: the kernel has none, or refuses one of the functions.
+        """
+        array = (ctypes.c_uint64 * len(addresses))(*addresses)
+        options = libbpf.LinkCreateOpts(sz=ctypes.sizeof(libbpf.LinkCreateOpts))
+        options.kprobe_multi.flags = int(at_return)  # BPF_F_KPROBE_MULTI_RETURN
+        options.kprobe_multi.cnt = len(addresses)
+        options.kprobe_multi.addrs = array
+        fd = self._lib.bpf_link_create(
+            program, 0, AttachType.TRACE_KPROBE_MULTI, ctypes.byref(options)
+        )
+        self._keep(check(fd, f"{len(addresses)} functions"))
+
+    def keep(self, fd: int) -> None:
+        """Close that descriptor too at the end."""
+        self._keep(fd)
+
+    def misses(self, program: int) -> int:
+        """Return how often the kernel skipped a program because it ran already (its own count)."""
+        info = ctypes.create_string_buffer(256)
+        length = ctypes.c_uint32(len(info))
+        if self._lib.bpf_obj_get_info_by_fd(program, info, ctypes.byref(length)) < 0:
+            return 0
+        # struct bpf_prog_info: recursion_misses, since Linux 5.12.
+        end = _RECURSION_MISSES + 8
+        return (
+            int(struct.unpack_from("=Q", info, _RECURSION_MISSES)[0]) if length.value >= end else 0
+        )
+
+    @property
+    def attached(self) -> bool:
+        """Whether programs are still loaded."""
+        return bool(self._descriptors)
+
+    def detach(self) -> None:
+        """Detach everything, keep the maps."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def close(self) -> None:
+        """Detach everything and give the maps back."""
+        self.detach()
+        while self._map_fds:
+            os.close(self._map_fds.pop())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _keep(self, fd: int) -> int:
+        self._descriptors.append(fd)
+        return fd
+
+    def _create(self, definition: MapDefinition, entries: int) -> int:
+        options = libbpf.MapCreateOpts(
+            sz=ctypes.sizeof(libbpf.MapCreateOpts), map_flags=definition.flags
+        )
+        fd = self._lib.bpf_map_create(
+            definition.type,
+            definition.name[:15].encode(),
+            definition.key_size,
+            definition.value_size,
+            entries,
+            ctypes.byref(options),
+        )
+        if fd in (-errno.EPERM, -errno.EACCES):
+            raise MissingPrerequisite(
+                "the kernel does not let this user make BPF maps: run as root (or with CAP_BPF)"
+            )
+        if fd == -errno.ENOMEM:
+            raise RetisError(
+                f"not enough memory for the map '{definition.name}' with {entries:,} entries:"
+                " choose a smaller --buffer-size"
+            )
+        return check(fd, f"map {definition.name}")
+
+    def _link(self, instructions: bytes, constants: Mapping[int, int]) -> bytes:
+        code = bytearray(instructions)
+        for at in range(0, len(code) - _INSTRUCTION_SIZE, _INSTRUCTION_SIZE):
+            if code[at] != _LD_IMM64:
+                continue
+            low, high = slice(at + 4, at + 8), slice(at + 12, at + 16)
+            if code[at + 1] >> 4 == _PSEUDO_MAP_FD:
+                index = int.from_bytes(code[low], sys.byteorder)
+                code[low] = self._map_fds[index].to_bytes(4, sys.byteorder)
+                continue
+            value = int.from_bytes(code[low] + code[high], sys.byteorder)
+            if value in constants:
+                new = constants[value].to_bytes(8, sys.byteorder)
+                code[low], code[high] = new[:4], new[4:]
+        return bytes(code)
+
+    def _load(
+        self, function: str, kind: ProgramType, code: bytes, options: libbpf.ProgLoadOpts
+    ) -> int:
+        fd: int = self._lib.bpf_prog_load(
+            kind,
+            f"retis_{function}"[:15].encode(),
+            _LICENSE,
+            code,
+            len(code) // _INSTRUCTION_SIZE,
+            ctypes.byref(options),
+        )
+        return fd
+
+    def _refused(
+        self,
+        function: str,
+        kind: ProgramType,
+        code: bytes,
+        options: libbpf.ProgLoadOpts,
+        error: int,
+    ) -> RetisError:
+        if error in (errno.EPERM, errno.EACCES):
+            missing = MissingPrerequisite(
+                "the kernel does not let this user load BPF programs: run as root "
+                "(or with CAP_BPF and CAP_PERFMON)"
+            )
+            if os.geteuid() != 0:
+                return missing
+        buffer = ctypes.create_string_buffer(_VERIFIER_LOG_SIZE)
+        options.log_level, options.log_size = 1, len(buffer)
+        options.log_buf = ctypes.cast(buffer, ctypes.c_char_p)
+        self._load(function, kind, code, options)
+        text = buffer.value.decode(errors="replace").splitlines()
+        for line in text:
+            log.debug("verifier: %s", line)
+        why = text[-2] if len(text) > 1 else os.strerror(error)
+        return RetisError(
+            f"the kernel refuses the program '{function}' ({why.strip()}): please report what "
+            "'retis --log-level debug collect …' prints"
+        )
+
+
+# Offset of recursion_misses in struct bpf_prog_info (include/uapi/linux/bpf.h).
+_RECURSION_MISSES = 208
+
+
+def _raise_memlock() -> None:
+    # Before Linux 5.11 maps count against this limit.
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
+    except (ValueError, OSError):
+        log.debug("the limit on locked memory stays as it is")

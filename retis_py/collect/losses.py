@@ -1,0 +1,49 @@
+"""What was lost, why and where, as the kernel counted it."""
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+from retis_py.collect.attach import Attached
+from retis_py.collect.decode import Decoder
+from retis_py.collect.loader import Loader
+
+_KEY = struct.Struct("=QII")  # struct loss_key: probe, type, cause
+_COUNT = struct.Struct("=Q")
+
+
+class LossCause(StrEnum):
+    """Why events were lost; the first ones in the order of ``enum loss_cause``."""
+
+    RING_FULL = "ring full"
+    BUFFER_BUSY = "buffer busy"
+    MAP_FULL = "map full"
+    REENTERED = "probe hit while it ran"
+
+
+_NUMBERED = tuple(LossCause)
+
+Losses = Counter[tuple[str, LossCause]]
+"""Events lost by probe and cause."""
+
+
+def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) -> Losses:
+    """Read the counts that the program and the kernel keep."""
+    losses: Losses = Counter()
+    for key, value in loader.maps["losses"].items():
+        address, kind, cause = _KEY.unpack(key)
+        probe = decoder.probe(kind, address)
+        losses[str(probe) if probe else "?", _NUMBERED[cause]] += _COUNT.unpack(value)[0]
+    for program in attached:
+        misses = loader.misses(program.program)
+        if misses:
+            losses[_label(program), LossCause.REENTERED] += misses
+    return losses
+
+
+def _label(attached: Attached) -> str:
+    names = [str(probe) for probe in attached.probes]
+    if len(names) > 3:
+        return f"{names[0]} and {len(names) - 1} others"
+    return ", ".join(names)

@@ -1,0 +1,156 @@
+"""The program's text, put together for exactly what one collection asks for."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from retis_py.collect.structs import define_structs, extract_declarations
+from retis_py.collectors.collector import Collector, Part
+from retis_py.events.wire import HEADER
+from retis_py.kernel.btf import Btf
+from retis_py.probes.probe import ProbeType
+from retis_py.probes.resolve import Types
+from retis_py.resources import bpf_dir
+
+PROBE_NUMBER = 0x7265_7469_0000_0001
+PROBE_SHAPE = 0x7265_7469_0000_0002
+"""Stand in the instructions for a probe's number and shape until they are loaded for it."""
+
+FORGET = "forget_packet"
+"""The function that ends the tracking of a packet."""
+
+_PROBE_FILES = {
+    ProbeType.KPROBE: "probes/kprobe.c",
+    ProbeType.KRETPROBE: "probes/kretprobe.c",
+    ProbeType.RAW_TRACEPOINT: "probes/raw_tracepoint.c",
+}
+_FUNCTIONS = {
+    ProbeType.KPROBE: ("kprobe",),
+    ProbeType.KRETPROBE: ("kretprobe_entry", "kretprobe"),
+    ProbeType.RAW_TRACEPOINT: ("raw_tracepoint",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOptions:
+    """What the text depends on beside collectors and probes."""
+
+    perf_buffer: bool = False  # instead of the BPF ring buffer
+    tracking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program's text and what is in it.
+
+    ``parts`` are the parts of its events in the order of their bits; ``functions`` those to
+    compile.
+    """
+
+    text: str
+    parts: tuple[Part, ...]
+    functions: tuple[str, ...]
+
+
+def assemble(
+    collectors: Sequence[Collector],
+    probe_types: Collection[ProbeType],
+    types: Types,
+    options: ProgramOptions,
+) -> Program:
+    """Put the program together."""
+    pieces = _Pieces()
+    parts = tuple(part for c in collectors for part in c.parts(types))
+    pieces.add(_defines(collectors, types, options))
+    pieces.add(_wire_structs(parts))
+    pieces.splice("core/read.h")
+    structs_at = pieces.reserve()
+    pieces.splice("core/context.h")
+    pieces.splice("core/event.h")
+    if options.tracking:
+        pieces.splice("core/tracking.h")
+    for collector in collectors:
+        for hook in collector.hooks:
+            pieces.splice(f"hooks/{hook}.c")
+    pieces.add(_chain_macros(collectors, options))
+    pieces.splice("core/chain.h")
+
+    pieces.splice("core/shape.h")
+    functions: list[str] = []
+    if ProbeType.KRETPROBE in probe_types:
+        pieces.splice("core/returns.h")
+    for probe_type in ProbeType:
+        if probe_type in probe_types:
+            pieces.splice(_PROBE_FILES[probe_type])
+            functions += _FUNCTIONS[probe_type]
+    if options.tracking:
+        pieces.splice("probes/forget.c")
+        functions.append(FORGET)
+
+    pieces.fill(structs_at, define_structs(_btfs(types), pieces.structs))
+    return Program(pieces.text(), parts, tuple(functions))
+
+
+class _Pieces:
+    """The text as it grows, and the kernel structs that its pieces ask for."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self.structs: dict[str, set[str]] = {}
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+
+    def splice(self, name: str) -> None:
+        """Add a file of bpf/, with a #line so that clang's messages name it."""
+        text = extract_declarations((bpf_dir() / name).read_text(), self.structs)
+        self._texts.append(f'#line 1 "bpf/{name}"\n{text}')
+
+    def reserve(self) -> int:
+        self._texts.append("")
+        return len(self._texts) - 1
+
+    def fill(self, at: int, text: str) -> None:
+        self._texts[at] = f'#line 1 "structs from BTF"\n{text}'
+
+    def text(self) -> str:
+        return "\n".join(self._texts)
+
+
+def _btfs(types: Types) -> list[Btf]:
+    return [types.vmlinux]
+
+
+def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOptions) -> str:
+    constants: dict[str, int | str] = {
+        "ETH_HLEN": 14,  # include/uapi/linux/if_ether.h
+        "SNAPLEN": 0,
+        "RING_FLAGS": "BPF_RB_NO_WAKEUP",
+        "PROBE_NUMBER": f"{PROBE_NUMBER:#x}ULL",
+        "PROBE_SHAPE": f"{PROBE_SHAPE:#x}ULL",
+        "RETURN_ADDRESS_SIZE": "(sizeof(u64))",
+    }
+    if options.perf_buffer:
+        constants["PERF_BUFFER"] = 1
+    for collector in collectors:
+        constants |= collector.defines(types)
+    lines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
+    # The return address is on the stack on x86, in a register elsewhere.
+    return (
+        "#include <linux/types.h>\n#include <bcc/helpers.h>\n"
+        f"{lines}"
+        "#ifndef __x86_64__\n#undef RETURN_ADDRESS_SIZE\n#define RETURN_ADDRESS_SIZE 0\n#endif\n"
+        "#define bpf_htons(x) __builtin_bswap16(x)\n#define bpf_ntohs(x) __builtin_bswap16(x)\n"
+    )
+
+
+def _wire_structs(parts: Sequence[Part]) -> str:
+    text = HEADER.c_text.replace("struct part_header", "struct event_header")
+    for number, part in enumerate(parts):
+        text += f"#define PART_{part.wire.name} {number}\n{part.wire.c_text}"
+    return text
+
+
+def _chain_macros(collectors: Sequence[Collector], options: ProgramOptions) -> str:
+    hooks = " ".join(f"hook_{hook}(c, b);" for c in collectors for hook in c.hooks)
+    track = "track(c)" if options.tracking else "do { } while (0)"
+    return f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n#define TRACK(c) {track}\n"

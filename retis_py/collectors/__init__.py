@@ -1,0 +1,1 @@
+"""The collectors: which kernel types each feeds on, what it needs, which hook it adds."""

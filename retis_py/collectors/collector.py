@@ -1,0 +1,55 @@
+"""What a collector is: a hook in the program, the types it feeds on, what it needs, its parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from retis_py.events.wire import Wire
+from retis_py.kernel.host import Host
+from retis_py.probes.resolve import Types
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A wire struct and what becomes of it in the event.
+
+    ``build`` takes the unpacked members and returns the section, or the value of the section's
+    ``field`` where the section is put together from several parts.
+    """
+
+    wire: Wire
+    section: str
+    build: Callable[..., Any]
+    field: str | None = None
+
+
+class Collector:
+    """Base of all collectors: each overrides what it has.
+
+    ``hooks`` are files of bpf/hooks, in the order in which they add their parts, each with a
+    function ``hook_FILE``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    hooks: ClassVar[tuple[str, ...]]
+    feeds: ClassVar[frozenset[str]] = frozenset({"struct sk_buff *"})
+
+    def check(self, host: Host, types: Types) -> None:
+        """Find out whether the collector can run here.
+
+        Raises:
+            MissingPrerequisite: it cannot; says why.
+        """
+
+    def probes(self) -> tuple[str, ...]:
+        """Return the probes that it installs, as a user would write them."""
+        return ()
+
+    def defines(self, types: Types) -> dict[str, int]:  # noqa: ARG002
+        """Return constants for its hooks."""
+        return {}
+
+    def parts(self, types: Types) -> tuple[Part, ...]:
+        """Return what its hooks add to events, in their order."""
+        raise NotImplementedError

@@ -1,0 +1,34 @@
+"""What all sections share: integer widths and the struct options."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct
+
+if TYPE_CHECKING:
+    from retis_py.events.text import TextFormat
+
+U8 = Annotated[int, Meta(ge=0, le=0xFF)]
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+# msgspec compares bounds as i64, so the upper one of a u64 cannot be stated.
+U64 = Annotated[int, Meta(ge=0)]
+I32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Data(Struct, gc=False, omit_defaults=True):
+    """An object in the event file: absent optional fields are left out, unknown keys skipped.
+
+    No cycle can be made of these, so the garbage collector need not look at them.
+    """
+
+
+class Section(Data):
+    """A top-level object of an event."""
+
+    def text(self, fmt: "TextFormat") -> str:
+        """Return the text for people, free of control characters but newlines.
+
+        Further lines are indented relative to the first. Empty with nothing to show.
+        """
+        raise NotImplementedError

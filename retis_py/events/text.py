@@ -1,0 +1,96 @@
+"""Events and series as text."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from retis_py.events.sections.startup import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from retis_py.events.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """How events are shown."""
+
+    multi_line: bool = True
+    utc: bool = False  # date instead of the monotonic timestamp
+    link_layer: bool = False  # Ethernet and VLAN headers too
+    clock_offset: int = 0  # ns, CLOCK_REALTIME minus CLOCK_MONOTONIC of the collection
+
+    def time(self, timestamp: int) -> str:
+        """``timestamp`` (ns, CLOCK_MONOTONIC) as ``2026-11-20 23:20:07.123456``, in UTC.
+
+        Times beyond the years that a date can hold stay in nanoseconds.
+        """
+        seconds, ns = divmod(timestamp + self.clock_offset, NS_PER_S)
+        second = _second(seconds)
+        return str(timestamp) if second is None else f"{second}.{ns // 1000:06}"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def event_text(event: "Event", fmt: TextFormat) -> str:
+    """Text of an event standing alone, without a newline at its end."""
+    parts = _parts(event, fmt)
+    if not fmt.multi_line:
+        return " ".join([line.lstrip() for part in parts for line in part.split("\n")])
+    # An empty stack trace is an empty line, and not indented at the end.
+    return "\n  ".join(parts) if parts[-1] else "\n  ".join(parts[:-1]) + "\n"
+
+
+def series_text(series: "Sequence[Event]", fmt: TextFormat) -> str:
+    """Text of a series: the first event, then the others indented and led by ``↳``."""
+    texts = [event_text(event, fmt) for event in series]
+    for idx in range(1, len(texts)):
+        texts[idx] = "  ↳ " + texts[idx].replace("\n", "\n    ")
+    return "\n".join(texts)
+
+
+def _parts(event: "Event", fmt: TextFormat) -> list[str]:
+    """Texts of the sections in the order of reading, those of the first line in one.
+
+    Where a section has several lines, those after its first are indented as the event's are.
+    """
+    parts = [_first_line(event, fmt)]
+    kernel = event.kernel
+    if kernel is not None and kernel.stack_trace is not None:
+        parts.append(kernel.stack_text(fmt).replace("\n", "\n  "))
+    if event.packet is not None:
+        parts.append(event.packet.text(fmt))
+    if event.netns is not None:
+        netns = event.netns.text(fmt)
+        parts.append(netns if event.dev is None else f"{netns} {event.dev.text(fmt)}")
+    elif event.dev is not None:
+        parts.append(event.dev.text(fmt))
+    if event.skb is not None and (skb := event.skb.text(fmt)):
+        parts.append(skb)
+    for section in (event.ovs, event.ovs_detrace, event.nft, event.ct, event.startup):
+        if section is not None:
+            parts.append(section.text(fmt).replace("\n", "\n  "))  # noqa: PERF401 (a list is slower)
+    return parts
+
+
+def _first_line(event: "Event", fmt: TextFormat) -> str:
+    line = event.common.text(fmt)
+    if event.kernel is not None:
+        line = f"{line} {event.kernel.text(fmt)}"
+    elif event.userspace is not None:
+        line = f"{line} {event.userspace.text(fmt)}"
+    if event.tracking is not None:
+        line = f"{line} {event.tracking.text(fmt)}"
+    elif event.skb_tracking is not None:
+        line = f"{line} {event.skb_tracking.text(fmt)}"
+    if event.skb_drop is not None:
+        line = f"{line} {event.skb_drop.text(fmt)}"
+    return line

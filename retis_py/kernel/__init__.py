@@ -1,0 +1,1 @@
+"""Facts about this host: its kernel's types, symbols, tracepoints, configuration and modules."""

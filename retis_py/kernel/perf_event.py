@@ -1,0 +1,85 @@
+"""perf_event_open(2): how kprobes are attached one by one, and how perf buffers are made."""
+
+import ctypes
+import fcntl
+import os
+import platform
+from pathlib import Path
+
+_SYSCALL = {"x86_64": 298, "aarch64": 241}
+_ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, known to every kernel since Linux 4.1
+_IOC_ENABLE = 0x2400
+_IOC_SET_BPF = 0x40042408
+_FLAG_FD_CLOEXEC = 8
+_PROBE_DEVICES = Path("/sys/bus/event_source/devices")
+
+
+class Attr(ctypes.Structure):
+    """``struct perf_event_attr``, as far as it is used (include/uapi/linux/perf_event.h)."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_events", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),  # kprobe_func
+        ("config2", ctypes.c_uint64),  # kprobe_addr
+        ("rest", ctypes.c_uint8 * 40),
+    )
+
+
+def perf_event_open(attr: Attr, pid: int, cpu: int) -> int:
+    """Open an event and return its descriptor.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    attr.size = _ATTR_SIZE
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    fd: int = libc.syscall(
+        ctypes.c_long(_SYSCALL[platform.machine()]),
+        ctypes.byref(attr),
+        ctypes.c_long(pid),
+        ctypes.c_long(cpu),
+        ctypes.c_long(-1),
+        ctypes.c_ulong(_FLAG_FD_CLOEXEC),
+    )
+    if fd < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return fd
+
+
+def enable(fd: int) -> None:
+    """Start an event."""
+    fcntl.ioctl(fd, _IOC_ENABLE, 0)
+
+
+def attach_kprobe(program: int, address: int, at_return: bool) -> int:
+    """Attach a program to the function at that address and return the event's descriptor.
+
+    By address, since several functions may have one name. The event source ``kprobe`` exists
+    since Linux 4.17.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    attr = Attr(
+        type=int((_PROBE_DEVICES / "kprobe/type").read_text()),
+        config=int(at_return),  # format/retprobe: config:0
+        config2=address,
+    )
+    fd = perf_event_open(attr, -1, 0)
+    try:
+        fcntl.ioctl(fd, _IOC_SET_BPF, program)
+        enable(fd)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

@@ -1,0 +1,1 @@
+"""What to attach to: parsing, wildcards, argument positions."""

@@ -1,0 +1,239 @@
+"""From what was asked for to what can be attached here, with a reason for what cannot."""
+
+import difflib
+import fnmatch
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+
+from retis_py.errors import MissingPrerequisite, UsageError
+from retis_py.kernel.btf import Argument, Btf
+from retis_py.kernel.host import Host
+from retis_py.kernel.tracefs import Tracefs
+from retis_py.probes.probe import (
+    REGISTER_ARGUMENTS,
+    Probe,
+    ProbeRequest,
+    ProbeType,
+    fed_arguments,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_PROBES = 1024
+
+
+class Types:
+    """The kernel's types and, as they are asked for, those of its modules."""
+
+    def __init__(self, vmlinux: Btf) -> None:
+        self.vmlinux = vmlinux
+        self._modules: dict[str, Btf | None] = {}
+
+    def module(self, name: str) -> Btf | None:
+        """Return a loaded module's types."""
+        if name not in self._modules:
+            self._modules[name] = self.vmlinux.module(name)
+        return self._modules[name]
+
+
+class Resolver:
+    """Finds the probes that requests stand for.
+
+    ``feeds`` are the argument types that some enabled collector feeds on; a probe without such
+    an argument would never yield an event.
+    """
+
+    def __init__(
+        self, host: Host, types: Types, feeds: frozenset[str], tracefs: Tracefs | None
+    ) -> None:
+        self._host = host
+        self._types = types
+        self._feeds = feeds
+        self._tracefs = tracefs
+
+    def resolve(self, requests: Iterable[ProbeRequest]) -> list[Probe]:
+        """Return each probe once, in the order first asked for.
+
+        Raises:
+            UsageError: a target does not exist, cannot be used, or there are too many.
+            MissingPrerequisite: the kernel lacks what the probes' type needs.
+        """
+        found: dict[tuple[ProbeType, str], Probe] = {}
+        for request in requests:
+            for probe in self._expand(request):
+                key = (probe.type, probe.symbol)
+                known = found.get(key)
+                if known is None:
+                    found[key] = replace(probe, stack=request.stack)
+                else:
+                    found[key] = replace(
+                        known,
+                        stack=known.stack or request.stack,
+                        optional=known.optional and probe.optional,
+                    )
+                if len(found) > MAX_PROBES:
+                    raise UsageError(
+                        f"more than {MAX_PROBES:,} probes asked for (at '{request}'): name fewer, "
+                        "or narrow the wildcard"
+                    )
+        return self._with_addresses(list(found.values()))
+
+    def _expand(self, request: ProbeRequest) -> Iterator[Probe]:
+        if request.type is ProbeType.RAW_TRACEPOINT:
+            return self._tracepoints(request)
+        reason = self._host.kprobes_unavailable
+        if reason:
+            raise MissingPrerequisite(
+                f"cannot attach '{request}': {reason}; raw tracepoints (tp:GROUP:NAME) work"
+            )
+        return self._functions(request) if request.is_pattern else iter((self._function(request),))
+
+    # Tracepoints
+
+    def _tracepoints(self, request: ProbeRequest) -> Iterator[Probe]:
+        if not request.is_pattern:
+            yield self._tracepoint(request, request.target)
+            return
+        if self._tracepoint_names is None:
+            raise UsageError(
+                f"cannot look for tracepoints that match '{request}': tracefs, which lists them, "
+                "cannot be read; name each one, mount tracefs, or use --allow-system-changes"
+            )
+        names = fnmatch.filter(self._tracepoint_names, request.target)
+        if not names:
+            raise UsageError(f"no tracepoint matches '{request}'")
+        usable = 0
+        for name in names:
+            arguments = self._tracepoint_arguments(name)
+            fed = fed_arguments(arguments or [], self._feeds)
+            if fed:
+                usable += 1
+                yield Probe(request.type, name, fed, optional=True)
+        if not usable:
+            raise UsageError(
+                f"none of the {len(names)} tracepoints that match '{request}' has an argument "
+                "that an enabled collector feeds on"
+            )
+        log.debug("'%s': %d of %d tracepoints usable", request, usable, len(names))
+
+    def _tracepoint(self, request: ProbeRequest, name: str) -> Probe:
+        known = self._tracepoint_names
+        if known is not None and name not in known:
+            raise UsageError(f"no such tracepoint: '{request}'{_nearest(name, known)}")
+        arguments = self._tracepoint_arguments(name)
+        if arguments is None:
+            raise UsageError(
+                f"no such tracepoint: '{request}' (or its module is not loaded, or has no BTF)"
+            )
+        return Probe(request.type, name, self._usable(request, arguments))
+
+    def _tracepoint_arguments(self, name: str) -> list[Argument] | None:
+        bare = name.rpartition(":")[2]
+        arguments = self._types.vmlinux.tracepoint(bare)
+        if arguments is not None:
+            return arguments
+        for module in self._host.modules.all_loaded():
+            btf = self._types.module(module)
+            if btf is not None and (arguments := btf.tracepoint(bare)) is not None:
+                return arguments
+        return None
+
+    @cached_property
+    def _tracepoint_names(self) -> list[str] | None:
+        return self._tracefs.tracepoints() if self._tracefs else None
+
+    # Functions
+
+    def _functions(self, request: ProbeRequest) -> Iterator[Probe]:
+        names = self._host.kallsyms.names(request.target)
+        if self._traceable is not None:
+            names = [n for n in names if n in self._traceable]
+        if not names:
+            raise UsageError(f"no function that can be probed matches '{request}'")
+        usable = 0
+        for name in names:
+            fed = self._wildcard_arguments(name)
+            if fed and self._host.kallsyms.count(name) == 1:
+                usable += 1
+                yield Probe(request.type, name, fed, optional=True)
+        if not usable:
+            raise UsageError(
+                f"none of the {len(names)} functions that match '{request}' has an argument "
+                "that an enabled collector feeds on"
+            )
+        log.debug("'%s': %d of %d functions usable", request, usable, len(names))
+
+    def _wildcard_arguments(self, name: str) -> tuple[tuple[str, int], ...]:
+        found = self._types.vmlinux.functions.get(name)
+        if found is not None:
+            arguments = self._types.vmlinux.arguments_of(found)
+        else:
+            arguments = self._module_arguments(name) or []
+        return fed_arguments(arguments[:REGISTER_ARGUMENTS], self._feeds)
+
+    def _function(self, request: ProbeRequest) -> Probe:
+        name = request.target
+        kallsyms = self._host.kallsyms
+        if not kallsyms.count(name):
+            raise UsageError(f"no such function in this kernel: '{request}'{self._renamed(name)}")
+        if self._traceable is not None and name not in self._traceable:
+            raise UsageError(
+                f"the kernel does not let '{name}' be traced (notrace or inlined):"
+                " probe one of its callers"
+            )
+        arguments = self._types.vmlinux.function(name)
+        if arguments is None:
+            arguments = self._module_arguments(name)
+        if arguments is None:
+            raise UsageError(
+                f"cannot use '{request}': the type information (BTF) does not know its arguments"
+            )
+        return Probe(request.type, name, self._usable(request, arguments))
+
+    def _module_arguments(self, name: str) -> list[Argument] | None:
+        module = self._host.kallsyms.module_of(name)
+        btf = self._types.module(module) if module else None
+        return btf.function(name) if btf else None
+
+    def _usable(
+        self, request: ProbeRequest, arguments: list[Argument]
+    ) -> tuple[tuple[str, int], ...]:
+        within_reach = arguments
+        if request.type is not ProbeType.RAW_TRACEPOINT:
+            within_reach = arguments[:REGISTER_ARGUMENTS]
+        fed = fed_arguments(within_reach, self._feeds)
+        if not fed:
+            have = ", ".join(a.type for a in arguments) or "none"
+            raise UsageError(
+                f"cannot use '{request}': no argument that an enabled collector feeds on"
+                f" ({', '.join(sorted(self._feeds)) or 'none'}); it has: {have}"
+            )
+        return fed
+
+    def _with_addresses(self, probes: list[Probe]) -> list[Probe]:
+        functions = [p.symbol for p in probes if p.type is not ProbeType.RAW_TRACEPOINT]
+        if not functions:
+            return probes
+        addresses = self._host.kallsyms.addresses(functions)
+        return [replace(p, address=addresses.get(p.symbol, 0)) for p in probes]
+
+    @cached_property
+    def _traceable(self) -> set[str] | None:
+        if self._tracefs is None:
+            return None
+        functions = self._tracefs.traceable_functions()
+        return functions - self._tracefs.kprobe_blacklist() if functions else None
+
+    def _renamed(self, name: str) -> str:
+        # The compiler may keep only a changed copy: ip_rcv.isra.0, tcp_v4_rcv.constprop.0.
+        variants = self._host.kallsyms.names(f"{name}.*")
+        if variants:
+            return f" (the compiler made {variants[0]} of it, whose arguments are not known)"
+        return ""
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,1 @@
+"""Events to output. Needs neither root nor BCC."""

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Runs every benchmark, or those named: scripts/bench.sh startup
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ $# -eq 0 ]; then
+    set -- bench/*.py
+fi
+for name in "$@"; do
+    name=$(basename "$name" .py)
+    echo "== $name"
+    .venv/bin/python "bench/$name.py"
+done
