@@ -4,6 +4,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# root's home may be another's.
+export RETIS_VM_CACHE="${RETIS_VM_CACHE:-$HOME/.cache/retis-py/kernels}"
+
 scripts/setup.sh --lab
 .venv/bin/python tests/vm/kernels.py 6.1 6.12 >/dev/null
 scripts/lint.sh

@@ -77,7 +77,8 @@ static int handle(struct retis_context *c)
 
 	c->timestamp = bpf_ktime_get_ns();
 	complete_context(c);
-	TRACK(c);
+	if (c->type != PROBE_KRETPROBE)
+		TRACK(c);
 
 	b = take_buffer();
 	if (!b) {

@@ -48,15 +48,17 @@ static bool is_net_device(struct net_device *dev)
 
 static void complete_context(struct retis_context *c)
 {
-	struct net_device *dev;
+	struct net_device *dev = NULL;
 	struct sock *sk;
 
-	if (!c->skb)
-		return;
-	dev = READ(c->skb->dev);
+	if (c->skb) {
+		dev = READ(c->skb->dev);
+		sk = READ(c->skb->sk);
+		if (sk)
+			c->sk = sk;
+	}
 	if (is_net_device(dev))
 		c->dev = dev;
-	sk = READ(c->skb->sk);
-	if (sk)
-		c->sk = sk;
+	else if (!is_net_device(c->dev))
+		c->dev = NULL;
 }

@@ -16,7 +16,8 @@ struct call {
 	u32 has_drop_reason;
 };
 
-BPF_HASH(calls, struct call_key, struct call, 8192);
+/* The least recently used goes where a return was missed and its call stayed behind. */
+BPF_TABLE("lru_hash", struct call_key, struct call, calls, 8192);
 
 static int enter(struct retis_context *c, u64 stack_pointer)
 {
@@ -30,6 +31,8 @@ static int enter(struct retis_context *c, u64 stack_pointer)
 		.has_drop_reason = c->has_drop_reason,
 	};
 
+	c->timestamp = bpf_ktime_get_ns();
+	TRACK(c);
 	if (calls.update(&key, &call))
 		count_loss(c, LOSS_MAP_FULL);
 	return 0;

@@ -14,13 +14,13 @@ struct tracked {
 
 BPF_TABLE("lru_hash", u64, struct tracked, tracked_packets, 16384);
 
+/* Not for what returns: that was seen at its entry, and by now the skb may be another's. */
 static void track(struct retis_context *c)
 {
 	struct tracked entry = {};
 	u64 head;
 
-	/* What returns has been seen at its entry; by now the skb may be another's. */
-	if (!c->skb || c->type == PROBE_KRETPROBE)
+	if (!c->skb)
 		return;
 	head = (u64)READ(c->skb->head);
 	if (!head || tracked_packets.lookup(&head))

@@ -6,9 +6,13 @@ static void hook_skb_drop(struct retis_context *c, struct buffer *b)
 {
 	struct part_skb_drop *part;
 
-	/* Functions that free packets get these for packets that are not dropped. */
-	if (!c->has_drop_reason || c->drop_reason == SKB_NOT_DROPPED_YET)
+	if (!c->has_drop_reason)
 		return;
+	/* Functions that free packets get these for packets that are not dropped. */
+#ifdef SKB_NOT_DROPPED_YET
+	if (c->drop_reason == SKB_NOT_DROPPED_YET)
+		return;
+#endif
 #ifdef SKB_CONSUMED
 	if (c->drop_reason == SKB_CONSUMED)
 		return;

@@ -2,9 +2,10 @@
 
 int kretprobe_entry(struct pt_regs *ctx)
 {
+	LOADED_CONSTANT(number, PROBE_NUMBER);
 	LOADED_CONSTANT(shape, PROBE_SHAPE);
 	struct retis_context c = {
-		.probe = bpf_get_func_ip(ctx),
+		.probe = number ? number : bpf_get_func_ip(ctx),
 		.type = PROBE_KRETPROBE,
 	};
 
@@ -14,10 +15,11 @@ int kretprobe_entry(struct pt_regs *ctx)
 
 int kretprobe(struct pt_regs *ctx)
 {
+	LOADED_CONSTANT(number, PROBE_NUMBER);
 	LOADED_CONSTANT(shape, PROBE_SHAPE);
 	struct retis_context c = {
 		.ctx = ctx,
-		.probe = bpf_get_func_ip(ctx),
+		.probe = number ? number : bpf_get_func_ip(ctx),
 		.type = PROBE_KRETPROBE,
 		.want_stack = shape_field(shape, SHAPE_STACK),
 	};

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import time
 from types import FrameType
 
@@ -13,6 +14,9 @@ log = logging.getLogger(__name__)
 
 # What a command sent may still be on its way through the stack when it ends (s).
 _LINGER = 0.1
+
+# A command that is told to end gets this long (s).
+_PATIENCE = 5
 
 
 class Stop:
@@ -24,6 +28,7 @@ class Stop:
     def __init__(self) -> None:
         self._signalled = False
         self._child: subprocess.Popen[bytes] | None = None
+        self._has_group = False
         self._ended_at: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -35,7 +40,11 @@ class Stop:
             RetisError: it cannot be started.
         """
         try:
-            self._child = subprocess.Popen(["/bin/sh", "-c", command])
+            # In a group of its own, so that all that it starts can be ended with it; on a
+            # terminal in ours, or it could not read from there and Ctrl-C would not reach it.
+            group = None if sys.stdin and sys.stdin.isatty() else 0
+            self._has_group = group is not None
+            self._child = subprocess.Popen(["/bin/sh", "-c", command], process_group=group)
         except OSError as error:
             raise RetisError(f"cannot run --cmd: {error.strerror}") from error
 
@@ -54,11 +63,11 @@ class Stop:
         if self._child is None:
             return
         if self._child.poll() is None:
-            self._child.terminate()
+            self._signal_child(signal.SIGTERM)
             try:
-                self._child.wait(timeout=5)
+                self._child.wait(timeout=_PATIENCE)
             except subprocess.TimeoutExpired:
-                self._child.kill()
+                self._signal_child(signal.SIGKILL)
                 self._child.wait()
         status = self._child.returncode
         if status < 0:
@@ -70,5 +79,13 @@ class Stop:
         self._signalled = True
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        if number == signal.SIGTERM and self._child and self._child.poll() is None:
-            os.kill(self._child.pid, signal.SIGTERM)
+        if self._has_group or number == signal.SIGTERM:
+            self._signal_child(number)
+
+    def _signal_child(self, number: int) -> None:
+        if self._child is None or self._child.poll() is not None:
+            return
+        if self._has_group:
+            os.killpg(self._child.pid, number)
+        else:
+            self._child.send_signal(number)

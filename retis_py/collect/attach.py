@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from retis_py.collect.loader import AttachType, Loader, ProgramType
 from retis_py.collect.program import FORGET, PROBE_NUMBER, PROBE_SHAPE, Program
 from retis_py.errors import RetisError
-from retis_py.kernel import perf_event
 from retis_py.probes.probe import Probe, ProbeType, Shape
 
 log = logging.getLogger(__name__)
@@ -24,27 +23,19 @@ _FREEING_TRACEPOINTS = ("kfree_skb", "consume_skb")
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A loaded program and the probes that run it."""
+    """A loaded program, the probes that run it, and the links between them."""
 
     program: int
     probes: tuple[Probe, ...]
+    links: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A function of the program to load for a shape and to attach at functions."""
-
-    function: str
-    shape: Shape
-    at_return: bool
-
-    def load(self, loader: Loader, attach: AttachType) -> int:
-        constants = {PROBE_SHAPE: self.shape.number}
-        return loader.load(self.function, ProgramType.KPROBE, attach, constants)
-
-
-def attach_all(loader: Loader, program: Program, probes: Sequence[Probe]) -> list[Attached]:
+def attach_all(
+    loader: Loader, program: Program, probes: Sequence[Probe], load_each: bool = False
+) -> list[Attached]:
     """Attach all probes; those from a wildcard that the kernel refuses are warned about.
+
+    ``load_each`` loads a program for each function even where one could tell functions apart.
 
     Raises:
         RetisError: the kernel refuses a probe that was named, or the program.
@@ -56,13 +47,15 @@ def attach_all(loader: Loader, program: Program, probes: Sequence[Probe]) -> lis
             attached.append(_attach_tracepoint(loader, probe, index))
         else:
             functions.setdefault(probe.shape, []).append(probe)
-    for shape, group in functions.items():
-        attached.extend(_attach_functions(loader, shape, group))
+    if functions and (load_each or not loader.knows_function_address):
+        for group in functions.values():
+            for probe in group:
+                attached.extend(_attach_one_by_one(loader, [probe], probe.address))
+    else:
+        for group in functions.values():
+            attached.extend(_attach_functions(loader, group))
     if FORGET in program.functions:
-        # Last, so that at a tracepoint that is probed too the event still has its packet's id.
-        forget = loader.load(FORGET, ProgramType.RAW_TRACEPOINT)
-        for name in _FREEING_TRACEPOINTS:
-            loader.attach_raw_tracepoint(name, forget)
+        _attach_forgetting(loader)
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
     return attached
@@ -72,48 +65,74 @@ def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
     constants = {PROBE_NUMBER: index, PROBE_SHAPE: probe.shape.number}
     fd = loader.load("raw_tracepoint", ProgramType.RAW_TRACEPOINT, constants=constants)
     try:
-        loader.attach_raw_tracepoint(probe.tracepoint, fd)
+        loader.attach_raw_tracepoint(probe.name, fd)
     except OSError as error:
         _refused(probe, error)
         return Attached(fd, ())
     return Attached(fd, (probe,))
 
 
-def _attach_functions(loader: Loader, shape: Shape, probes: list[Probe]) -> list[Attached]:
-    steps = [_Step("kprobe", shape, at_return=False)]
-    if shape.type is ProbeType.KRETPROBE:
-        # The return first: an entry without its return would be kept for nothing.
-        steps = [
-            _Step("kretprobe", shape, at_return=True),
-            _Step("kretprobe_entry", shape, at_return=False),
-        ]
-    if len(probes) >= _MANY:
+def _attach_forgetting(loader: Loader) -> None:
+    # Last, so that at a tracepoint that is probed too the event still has its packet's id.
+    forget = loader.load(FORGET, ProgramType.RAW_TRACEPOINT)
+    for name in _FREEING_TRACEPOINTS:
         try:
-            return [_attach_at_once(loader, step, probes) for step in steps]
+            loader.attach_raw_tracepoint(name, forget)
         except OSError as error:
+            log.warning("cannot follow packets until they are freed: skb:%s: %s", name, error)
+
+
+def _attach_functions(loader: Loader, probes: list[Probe]) -> list[Attached]:
+    """Attach functions of one shape."""
+    if len(probes) >= _MANY:
+        mark = loader.mark()
+        try:
+            return _attach_at_once(loader, probes)
+        except OSError as error:
+            loader.detach_since(mark)
             log.debug(
                 "kprobe.multi for %d functions: %s; attaching them one by one", len(probes), error
             )
-    return [_attach_one_by_one(loader, step, probes) for step in steps]
+    return _attach_one_by_one(loader, probes, 0)
 
 
-def _attach_at_once(loader: Loader, step: _Step, probes: list[Probe]) -> Attached:
-    fd = step.load(loader, AttachType.TRACE_KPROBE_MULTI)
-    loader.attach_kprobes(fd, [probe.address for probe in probes], step.at_return)
-    return Attached(fd, tuple(probes))
+def _steps(shape: Shape) -> list[tuple[str, bool]]:
+    """Return which functions of the program to attach, and whether at the return."""
+    if shape.type is ProbeType.KPROBE:
+        return [("kprobe", False)]
+    # The return first: an entry without its return would be kept for nothing.
+    return [("kretprobe", True), ("kretprobe_entry", False)]
 
 
-def _attach_one_by_one(loader: Loader, step: _Step, probes: list[Probe]) -> Attached:
-    fd = step.load(loader, AttachType.NONE)
+def _attach_at_once(loader: Loader, probes: list[Probe]) -> list[Attached]:
+    shape = probes[0].shape
+    constants = {PROBE_NUMBER: 0, PROBE_SHAPE: shape.number}
     attached = []
-    for probe in probes:
-        try:
-            loader.keep(perf_event.attach_kprobe(fd, probe.address, step.at_return))
-        except OSError as error:
-            _refused(probe, error)
-        else:
-            attached.append(probe)
-    return Attached(fd, tuple(attached))
+    for function, at_return in _steps(shape):
+        fd = loader.load(function, ProgramType.KPROBE, AttachType.TRACE_KPROBE_MULTI, constants)
+        link = loader.attach_kprobes(fd, [probe.address for probe in probes], at_return)
+        attached.append(Attached(fd, tuple(probes), (link,)))
+    return attached
+
+
+def _attach_one_by_one(loader: Loader, probes: list[Probe], number: int) -> list[Attached]:
+    """Attach functions of one shape; a ``number`` that is not 0 is the one function's address."""
+    shape = probes[0].shape
+    constants = {PROBE_NUMBER: number, PROBE_SHAPE: shape.number}
+    attached = []
+    for function, at_return in _steps(shape):
+        fd = loader.load(function, ProgramType.KPROBE, constants=constants)
+        accepted, links = [], []
+        for probe in probes:
+            try:
+                links.append(loader.attach_kprobe(fd, probe.address, at_return))
+            except OSError as error:
+                _refused(probe, error)
+            else:
+                accepted.append(probe)
+        attached.append(Attached(fd, tuple(accepted), tuple(links)))
+        probes = accepted
+    return attached
 
 
 def _refused(probe: Probe, error: OSError) -> None:

@@ -54,6 +54,12 @@ class Decoder:
         Raises:
             RetisError: it is not as the program makes them (a bug).
         """
+        try:
+            return self._decode(record)
+        except struct.error as error:
+            raise RetisError(f"an event cut short, of {len(record)} bytes ({error})") from error
+
+    def _decode(self, record: bytes) -> Event:
         (bitmap,) = _PARTS.unpack_from(record, _PARTS_OFFSET)
         layout = self._layouts.get(bitmap)
         if layout is None:
@@ -83,6 +89,8 @@ class Decoder:
             event.kernel.stack_trace = [self._resolve(address) for address in addresses]
             at += stack_length * _ADDRESS_SIZE
         if event.packet is not None:
+            if at + packet_length > len(record):
+                raise RetisError(f"an event cut short, of {len(record)} bytes (its packet)")
             event.packet.data = record[at : at + packet_length]
             event.packet.capture_len = packet_length
         return event

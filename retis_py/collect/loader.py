@@ -13,12 +13,13 @@ import struct
 import sys
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Self
 
 from retis_py.collect.compiler import Compiled, MapDefinition
 from retis_py.errors import MissingPrerequisite, RetisError
-from retis_py.kernel import libbpf
+from retis_py.kernel import libbpf, perf_event
 from retis_py.kernel.libbpf import check
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ _INSTRUCTION_SIZE = 8
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _VERIFIER_LOG_SIZE = 1 << 20
+_CALL = 0x85
+_EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
+_GET_FUNC_IP = 173  # BPF_FUNC_get_func_ip
 _BPF_EXIST_OR_NOT = 0  # BPF_ANY
 
 
@@ -51,6 +55,7 @@ class AttachType(IntEnum):
     """``enum bpf_attach_type``."""
 
     NONE = 0
+    PERF_EVENT = 41
     TRACE_KPROBE_MULTI = 42
 
 
@@ -136,8 +141,23 @@ class Loader:
         fd = self._lib.bpf_raw_tracepoint_open(name.encode(), program)
         self._keep(check(fd, name))
 
-    def attach_kprobes(self, program: int, addresses: list[int], at_return: bool) -> None:
-        """Attach to many functions at once (kprobe.multi); the program must be loaded for it.
+    def attach_kprobe(self, program: int, address: int, at_return: bool) -> int:
+        """Attach to the function at that address and return a descriptor to ask for misses.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        event = self._keep(perf_event.open_kprobe(address, at_return))
+        link: int = self._lib.bpf_link_create(program, event, AttachType.PERF_EVENT, None)
+        if link < 0:
+            perf_event.set_program(event, program)
+            return event
+        return self._keep(link)
+
+    def attach_kprobes(self, program: int, addresses: list[int], at_return: bool) -> int:
+        """Attach to many functions at once (kprobe.multi) and return the link's descriptor.
+
+        The program must be loaded for it.
 
         Raises:
             OSError: the kernel has none, or refuses one of the functions.
@@ -150,23 +170,49 @@ class Loader:
         fd = self._lib.bpf_link_create(
             program, 0, AttachType.TRACE_KPROBE_MULTI, ctypes.byref(options)
         )
-        self._keep(check(fd, f"{len(addresses)} functions"))
+        return self._keep(check(fd, f"{len(addresses)} functions"))
 
-    def keep(self, fd: int) -> None:
-        """Close that descriptor too at the end."""
-        self._keep(fd)
+    def program_misses(self, program: int) -> int:
+        """Return how often the kernel skipped a program because one ran already (its own count)."""
+        return self._info(program, _RECURSION_MISSES)
 
-    def misses(self, program: int) -> int:
-        """Return how often the kernel skipped a program because it ran already (its own count)."""
+    def link_misses(self, link: int) -> int:
+        """Return how often the kernel could not run a function's probe (its own count).
+
+        Kernels count it since Linux 6.7.
+        """
+        kind = self._info(link, 0) & 0xFFFFFFFF
+        offset = {_LINK_KPROBE_MULTI: _MULTI_MISSED, _LINK_PERF_EVENT: _KPROBE_MISSED}.get(kind)
+        return self._info(link, offset) if offset else 0
+
+    def _info(self, fd: int, offset: int) -> int:
+        """Return a u64 of what the kernel says about an object, 0 where it is too old for it."""
         info = ctypes.create_string_buffer(256)
         length = ctypes.c_uint32(len(info))
-        if self._lib.bpf_obj_get_info_by_fd(program, info, ctypes.byref(length)) < 0:
+        if self._lib.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(length)) < 0:
             return 0
-        # struct bpf_prog_info: recursion_misses, since Linux 5.12.
-        end = _RECURSION_MISSES + 8
-        return (
-            int(struct.unpack_from("=Q", info, _RECURSION_MISSES)[0]) if length.value >= end else 0
-        )
+        if length.value < offset + 8:
+            return 0
+        return int(struct.unpack_from("=Q", info, offset)[0])
+
+    @cached_property
+    def knows_function_address(self) -> bool:
+        """Whether a program can ask which function it is attached to (Linux 5.15 on)."""
+        call = struct.pack("=BBhi", _CALL, 0, 0, _GET_FUNC_IP)
+        options = libbpf.ProgLoadOpts(sz=ctypes.sizeof(libbpf.ProgLoadOpts))
+        fd: int = self._load("address", ProgramType.KPROBE, call + _EXIT, options)
+        if fd >= 0:
+            os.close(fd)
+        return fd >= 0
+
+    def mark(self) -> int:
+        """Return a mark for :meth:`detach_since`."""
+        return len(self._descriptors)
+
+    def detach_since(self, mark: int) -> None:
+        """Detach and unload what came after the mark."""
+        while len(self._descriptors) > mark:
+            os.close(self._descriptors.pop())
 
     @property
     def attached(self) -> bool:
@@ -175,8 +221,7 @@ class Loader:
 
     def detach(self) -> None:
         """Detach everything, keep the maps."""
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        self.detach_since(0)
 
     def close(self) -> None:
         """Detach everything and give the maps back."""
@@ -198,7 +243,7 @@ class Loader:
         options = libbpf.MapCreateOpts(
             sz=ctypes.sizeof(libbpf.MapCreateOpts), map_flags=definition.flags
         )
-        fd = self._lib.bpf_map_create(
+        fd: int = self._lib.bpf_map_create(
             definition.type,
             definition.name[:15].encode(),
             definition.key_size,
@@ -215,7 +260,12 @@ class Loader:
                 f"not enough memory for the map '{definition.name}' with {entries:,} entries:"
                 " choose a smaller --buffer-size"
             )
-        return check(fd, f"map {definition.name}")
+        if fd < 0:
+            raise RetisError(
+                f"the kernel refuses the map '{definition.name}' with {entries:,} entries"
+                f" ({os.strerror(-fd)}): please report this with its version"
+            )
+        return fd
 
     def _link(self, instructions: bytes, constants: Mapping[int, int]) -> bytes:
         code = bytearray(instructions)
@@ -275,8 +325,13 @@ class Loader:
         )
 
 
-# Offset of recursion_misses in struct bpf_prog_info (include/uapi/linux/bpf.h).
+# Offsets in struct bpf_prog_info and struct bpf_link_info (include/uapi/linux/bpf.h):
+# recursion_misses (since Linux 5.12), kprobe_multi.missed and perf_event.kprobe.missed (6.7).
 _RECURSION_MISSES = 208
+_MULTI_MISSED = 32
+_KPROBE_MISSED = 48
+_LINK_PERF_EVENT = 7  # BPF_LINK_TYPE_PERF_EVENT
+_LINK_KPROBE_MULTI = 8
 
 
 def _raise_memlock() -> None:

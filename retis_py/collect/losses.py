@@ -35,10 +35,11 @@ def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) 
         address, kind, cause = _KEY.unpack(key)
         probe = decoder.probe(kind, address)
         losses[str(probe) if probe else "?", _NUMBERED[cause]] += _COUNT.unpack(value)[0]
-    for program in attached:
-        misses = loader.misses(program.program)
+    for group in attached:
+        misses = loader.program_misses(group.program)
+        misses += sum(loader.link_misses(link) for link in group.links)
         if misses:
-            losses[_label(program), LossCause.REENTERED] += misses
+            losses[_label(group), LossCause.REENTERED] += misses
     return losses
 
 

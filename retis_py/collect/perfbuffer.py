@@ -42,7 +42,7 @@ class PerfBuffers(RecordSource):
             events.update(struct.pack("=I", cpu), struct.pack("=i", fd))
             perf_event.enable(fd)
 
-    def drain(self) -> list[bytes]:
+    def drain(self, limit: int) -> list[bytes]:  # noqa: ARG002 (it is never that much)
         """Return the records there are by now, ordered by their times over all CPUs."""
         records = [record for buffer in self._buffers for record in self._drain(buffer)]
         records.sort(key=lambda record: _TIMESTAMP.unpack_from(record)[0])

@@ -28,6 +28,7 @@ class PlanOptions:
     stack: bool = False
     defaults: bool = True
     perf_buffer: bool = False
+    load_each: bool = False
     collector_options: CollectorOptions = field(default_factory=CollectorOptions)
 
 
@@ -38,7 +39,7 @@ class Plan:
     collectors: Sequence[Collector]
     probes: Sequence[Probe]
     program: Program
-    types: Types
+    load_each: bool
 
 
 def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan:
@@ -77,4 +78,4 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
             tracking=any(c.name == "skb-tracking" for c in collectors),
         ),
     )
-    return Plan(collectors, probes, program, types)
+    return Plan(collectors, probes, program, options.load_each)

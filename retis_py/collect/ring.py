@@ -21,8 +21,8 @@ class RecordSource(ABC):
     """Where records come from."""
 
     @abstractmethod
-    def drain(self) -> list[bytes]:
-        """Return the records committed by now, and make room for others."""
+    def drain(self, limit: int) -> list[bytes]:
+        """Return the records committed by now, about ``limit`` bytes, and make room for others."""
 
     @abstractmethod
     def close(self) -> None:
@@ -44,24 +44,23 @@ class RingBuffer(RecordSource):
         )
         self._view = memoryview(self._pages)
         self._producer_view = self._view[:8].cast("Q")
-        self._data = self._view[_PAGE:]
         self._consumer = ctypes.c_uint64.from_buffer(self._consumer_page)
 
-    def drain(self) -> list[bytes]:
+    def drain(self, limit: int) -> list[bytes]:
         """Return the records committed by now, in order."""
-        data, mask, unpack = self._data, self._mask, _HEADER.unpack_from
+        pages, mask, unpack = self._pages, self._mask, _HEADER.unpack_from
         position = self._consumer.value
-        end = self._producer_view[0]
+        end = min(self._producer_view[0], position + limit)
         records = []
         while position < end:
-            at = position & mask
-            (length,) = unpack(data, at)
+            at = _PAGE + (position & mask)
+            (length,) = unpack(pages, at)
             if length & _BUSY:
                 break
             size = length & ~_DISCARDED
             position += (size + _HEADER_SIZE + 7) & ~7
             if not length & _DISCARDED:
-                records.append(bytes(data[at + _HEADER_SIZE : at + _HEADER_SIZE + size]))
+                records.append(pages[at + _HEADER_SIZE : at + _HEADER_SIZE + size])
         # Handed back once for all: the kernel looks at it for each record it makes.
         self._consumer.value = position
         return records
@@ -70,7 +69,6 @@ class RingBuffer(RecordSource):
         """Unmap the pages."""
         del self._consumer
         self._producer_view.release()
-        self._data.release()
         self._view.release()
         self._pages.close()
         self._consumer_page.close()

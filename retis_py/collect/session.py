@@ -45,10 +45,9 @@ class Session:
 
     def __init__(self, plan: Plan, compiler: Compiler, host: Host, buffer_size: int) -> None:
         compiled = compiler.compile(plan.program.text, plan.program.functions)
-        cpus = list(range(host.possible_cpus))
         ring_type = next(m.type for m in compiled.maps if m.name == "events")
         sizes = {
-            "events": buffer_size if ring_type == MapType.RINGBUF else len(cpus),
+            "events": buffer_size if ring_type == MapType.RINGBUF else host.highest_cpu + 1,
             # An entry for each probe and cause, and some for what should not happen.
             "losses": 4 * len(plan.probes) + 8,
         }
@@ -56,6 +55,7 @@ class Session:
         self._attached: list[Attached] = []
         self._decoder = Decoder(plan.program.parts, plan.probes, host.symbols.resolve)
         self._plan = plan
+        self._buffer_size = buffer_size
         self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
         self._losses: Losses | None = None
@@ -65,7 +65,7 @@ class Session:
         if ring_type == MapType.RINGBUF:
             self._source = RingBuffer(events, buffer_size)
         else:
-            self._source = PerfBuffers(events, buffer_size, cpus)
+            self._source = PerfBuffers(events, buffer_size, host.online_cpu_numbers)
 
     def attach(self) -> int:
         """Attach all probes and return how many there are.
@@ -73,7 +73,9 @@ class Session:
         Raises:
             RetisError: the kernel refuses one that was named.
         """
-        self._attached = attach_all(self._loader, self._plan.program, self._plan.probes)
+        self._attached = attach_all(
+            self._loader, self._plan.program, self._plan.probes, self._plan.load_each
+        )
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -135,9 +137,8 @@ class Session:
         return read_losses(self._loader, attached, self._decoder)
 
     def _fetch(self, limited: bool = True) -> int:
-        if limited and self._backlog_size > _BACKLOG_LIMIT:
-            return 0
-        records = self._source.drain()
+        room = _BACKLOG_LIMIT - self._backlog_size if limited else self._buffer_size
+        records = self._source.drain(room) if room > 0 else []
         self._backlog.extend(records)
         self._backlog_size += sum(map(len, records))
         return len(records)

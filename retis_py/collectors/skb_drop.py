@@ -85,8 +85,8 @@ def _subsystem_reason(types: Types, subsystems: dict[int, str], raw: int) -> Skb
     enum, modules, prefix = _SUBSYSTEM_REASONS.get(subsystem, ("", (), ""))
     for btf in (types.vmlinux, *map(types.module, modules)):
         for name, value in _enum(btf, enum).items():
-            # Some enums hold whole reasons, others what follows the subsystem's number.
-            if raw in (value, number << _SUBSYSTEM_SHIFT | value):
+            # These enums hold whole reasons, the subsystem's number included.
+            if value == raw:
                 return SkbDrop(subsys=subsystem, drop_reason=name.removeprefix(prefix))
     return SkbDrop(subsys=subsystem, drop_reason=str(raw & 0xFFFF))
 

@@ -207,7 +207,9 @@ class Btf:
             case Kind.PTR:
                 return f"{self.describe(t.ref)} *".replace("* *", "**")
             case Kind.STRUCT | Kind.UNION | Kind.FWD:
-                return f"{'union' if t.kind is Kind.UNION else 'struct'} {t.name or '<anonymous>'}"
+                # Of a forward declaration the kind flag says that it is a union's.
+                union = t.kind is Kind.UNION or (t.kind is Kind.FWD and t.bitfields)
+                return f"{'union' if union else 'struct'} {t.name or '<anonymous>'}"
             case Kind.ENUM | Kind.ENUM64:
                 return f"enum {t.name or '<anonymous>'}"
             case Kind.ARRAY:
@@ -261,7 +263,9 @@ class Btf:
             return
         data = ctypes.string_at(enum.address, enum.vlen * _ENUM64.size)
         for name, low, high in _ENUM64.iter_unpack(data):
-            yield self._text(name), high << 32 | low
+            value = high << 32 | low
+            signed = enum.bitfields and value >> 63
+            yield self._text(name), value - (1 << 64) if signed else value
 
     def _text(self, offset: int) -> str:
         name: bytes | None = self._lib.btf__name_by_offset(self._handle, offset)

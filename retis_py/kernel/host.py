@@ -136,18 +136,23 @@ class Host:
     @cached_property
     def possible_cpus(self) -> int:
         """How many CPUs the kernel keeps per-CPU data for: the width of per-CPU map values."""
-        return self._cpus("possible")
+        return len(self._cpus("possible"))
 
     @property
-    def online_cpus(self) -> int:
-        """How many CPUs run now."""
+    def highest_cpu(self) -> int:
+        """The highest number that a CPU can have here; there may be gaps below it."""
+        return max(self._cpus("possible"))
+
+    @property
+    def online_cpu_numbers(self) -> list[int]:
+        """The CPUs that run now."""
         return self._cpus("online")
 
-    def _cpus(self, which: str) -> int:
+    def _cpus(self, which: str) -> list[int]:
         # Ranges such as 0-3,8-11 (lib/vsprintf.c, %*pbl).
         text = self._text(f"sys/devices/system/cpu/{which}").strip()
         ranges = re.findall(r"(\d+)(?:-(\d+))?", text)
-        return sum(int(last or first) - int(first) + 1 for first, last in ranges) or 1
+        return [n for a, b in ranges for n in range(int(a), int(b or a) + 1)] or [0]
 
     def _text(self, path: str) -> str:
         try:

@@ -102,13 +102,23 @@ class KallSyms:
 
         Generated code (BPF programs, trampolines) is left out.
         """
+        return sorted(self.functions(pattern))
+
+    def functions(self, pattern: str) -> dict[str, tuple[int, str | None]]:
+        """Return the functions that match a glob: how many have that name, and whose they are.
+
+        That is the module of the first one, None for the kernel's own. One pass, however many
+        match.
+        """
         expression = re.compile(rb" [TWtw] (%b)(?:\n|\t\[(\S+)\])" % _glob(pattern))
-        found = {
-            name
-            for name, module in expression.findall(self._data)
-            if module.decode() not in _GENERATED and not name.startswith(_NOT_FUNCTIONS)
-        }
-        return sorted(name.decode() for name in found)
+        found: dict[str, tuple[int, str | None]] = {}
+        for name, module in expression.findall(self._data):
+            owner = module.decode()
+            if owner in _GENERATED or name.startswith(_NOT_FUNCTIONS):
+                continue
+            count, first = found.get(name.decode(), (0, owner or None))
+            found[name.decode()] = count + 1, first
+        return found
 
     def tracepoints(self) -> set[str]:
         """Return the names of all tracepoints, without their groups, which kallsyms lacks.

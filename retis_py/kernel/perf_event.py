@@ -61,8 +61,8 @@ def enable(fd: int) -> None:
     fcntl.ioctl(fd, _IOC_ENABLE, 0)
 
 
-def attach_kprobe(program: int, address: int, at_return: bool) -> int:
-    """Attach a program to the function at that address and return the event's descriptor.
+def open_kprobe(address: int, at_return: bool) -> int:
+    """Make a kprobe at the function with that address and return its event's descriptor.
 
     By address, since several functions may have one name. The event source ``kprobe`` exists
     since Linux 4.17.
@@ -75,11 +75,14 @@ def attach_kprobe(program: int, address: int, at_return: bool) -> int:
         config=int(at_return),  # format/retprobe: config:0
         config2=address,
     )
-    fd = perf_event_open(attr, -1, 0)
-    try:
-        fcntl.ioctl(fd, _IOC_SET_BPF, program)
-        enable(fd)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return perf_event_open(attr, -1, 0)
+
+
+def set_program(fd: int, program: int) -> None:
+    """Let an event run a BPF program, where the kernel has no links for that (before 5.15).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    fcntl.ioctl(fd, _IOC_SET_BPF, program)
+    enable(fd)

@@ -125,8 +125,8 @@ class Probe:
         return Shape(self.type, self.arguments, self.stack)
 
     @property
-    def tracepoint(self) -> str:
-        """A tracepoint's name without its group, as it is attached by."""
+    def name(self) -> str:
+        """The name without a tracepoint's group, as it is attached by."""
         return self.symbol.rpartition(":")[2]
 
     def __str__(self) -> str:
@@ -141,6 +141,8 @@ def parse_probe(text: str) -> ProbeRequest:
     Raises:
         UsageError: it is none.
     """
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError(f"probe '{text}': names of functions and tracepoints are plain ASCII")
     body, *options = text.split("/")
     unknown = [o for o in options if o != "stack"]
     if unknown:

@@ -63,7 +63,9 @@ class Resolver:
         found: dict[tuple[ProbeType, str], Probe] = {}
         for request in requests:
             for probe in self._expand(request):
-                key = (probe.type, probe.symbol)
+                # Tracepoints' own names are unique; the group need not be right where tracefs
+                # does not say what it is.
+                key = (probe.type, probe.name)
                 known = found.get(key)
                 if known is None:
                     found[key] = replace(probe, stack=request.stack)
@@ -134,11 +136,10 @@ class Resolver:
         arguments = self._types.vmlinux.tracepoint(bare)
         if arguments is not None:
             return arguments
-        for module in self._host.modules.all_loaded():
-            btf = self._types.module(module)
-            if btf is not None and (arguments := btf.tracepoint(bare)) is not None:
-                return arguments
-        return None
+        # Each tracepoint has a function of that name since Linux 5.10.
+        module = self._host.kallsyms.module_of(f"__traceiter_{bare}")
+        btf = self._types.module(module) if module else None
+        return btf.tracepoint(bare) if btf else None
 
     @cached_property
     def _tracepoint_names(self) -> list[str] | None:
@@ -147,15 +148,16 @@ class Resolver:
     # Functions
 
     def _functions(self, request: ProbeRequest) -> Iterator[Probe]:
-        names = self._host.kallsyms.names(request.target)
+        names = self._host.kallsyms.functions(request.target)
         if self._traceable is not None:
-            names = [n for n in names if n in self._traceable]
+            names = {n: facts for n, facts in names.items() if n in self._traceable}
         if not names:
             raise UsageError(f"no function that can be probed matches '{request}'")
         usable = 0
-        for name in names:
-            fed = self._wildcard_arguments(name)
-            if fed and self._host.kallsyms.count(name) == 1:
+        for name, (count, module) in sorted(names.items()):
+            # Of several functions with one name nobody can tell which one is meant.
+            fed = self._wildcard_arguments(name, module) if count == 1 else ()
+            if fed:
                 usable += 1
                 yield Probe(request.type, name, fed, optional=True)
         if not usable:
@@ -165,13 +167,12 @@ class Resolver:
             )
         log.debug("'%s': %d of %d functions usable", request, usable, len(names))
 
-    def _wildcard_arguments(self, name: str) -> tuple[tuple[str, int], ...]:
-        found = self._types.vmlinux.functions.get(name)
-        if found is not None:
-            arguments = self._types.vmlinux.arguments_of(found)
-        else:
-            arguments = self._module_arguments(name) or []
-        return fed_arguments(arguments[:REGISTER_ARGUMENTS], self._feeds)
+    def _wildcard_arguments(self, name: str, module: str | None) -> tuple[tuple[str, int], ...]:
+        btf = self._types.module(module) if module else self._types.vmlinux
+        found = btf.functions.get(name) if btf else None
+        if btf is None or found is None:
+            return ()
+        return fed_arguments(btf.arguments_of(found)[:REGISTER_ARGUMENTS], self._feeds)
 
     def _function(self, request: ProbeRequest) -> Probe:
         name = request.target
@@ -217,7 +218,12 @@ class Resolver:
         if not functions:
             return probes
         addresses = self._host.kallsyms.addresses(functions)
-        return [replace(p, address=addresses.get(p.symbol, 0)) for p in probes]
+        located: dict[tuple[ProbeType, str | int], Probe] = {}
+        for probe in probes:
+            address = addresses.get(probe.symbol, 0)
+            # Of several names for one function the first stands for all.
+            located.setdefault((probe.type, address or probe.name), replace(probe, address=address))
+        return list(located.values())
 
     @cached_property
     def _traceable(self) -> set[str] | None:

@@ -73,7 +73,7 @@ def test_bcc_counts_at_a_raw_tracepoint(pair: netns.Pair, btf: None, tmp_path: P
     assert _count("RAW_TRACEPOINT_PROBE(netif_rx)", pair, tmp_path) >= 2
 
 
-def test_bcc_counts_at_a_kprobe(pair: netns.Pair, btf: None, kprobes: None, tmp_path: Path) -> None:
+def test_bcc_counts_at_a_kprobe(kprobes: None, btf: None, pair: netns.Pair, tmp_path: Path) -> None:
     assert _count("int kprobe__ip_rcv(struct pt_regs *ctx)", pair, tmp_path) >= 2
 
 

@@ -7,11 +7,10 @@ with netns.pair() as pair:
 import itertools
 import os
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _counter = itertools.count(1)
@@ -90,32 +89,25 @@ def pair(*, ipv6: bool = True, neighbours: bool = True) -> Iterator[Pair]:
         )
         for end, side in ((1, "a"), (2, "b"))
     )
-    with namespace(left.ns, ipv6=ipv6), namespace(right.ns, ipv6=ipv6):
-        peer = ["peer", "name", right.dev, "address", right.mac, "netns", right.ns]
-        own = ["name", left.dev, "address", left.mac, "netns", left.ns]
-        _ip("link", "add", *own, "type", "veth", *peer)
-        _address(left, ipv6=ipv6)
-        _address(right, ipv6=ipv6)
-        if neighbours:
-            _enter_neighbour(left, right, ipv6=ipv6)
-            _enter_neighbour(right, left, ipv6=ipv6)
-        for host in (left, right):
-            wait_until(lambda host=host: _is_up(host), f"{host.dev} in {host.ns}")
+    with _namespaces(left.ns, right.ns):
+        _switch_off(right.ns, ipv6=ipv6)
+        _switch_off(left.ns, ipv6=ipv6)
+        own = f"name {left.dev} address {left.mac} netns {left.ns}"
+        peer = f"peer name {right.dev} address {right.mac} netns {right.ns}"
+        _ip_batch([f"link add {own} type veth {peer}"])
+        for host, other in ((left, right), (right, left)):
+            _ip_batch(_configuration(host, other, ipv6=ipv6, neighbours=neighbours), host.ns)
+        wait_until(lambda: _is_up(left) and _is_up(right), f"{left.dev} and {right.dev}")
         yield Pair(left, right)
 
 
 @contextmanager
-def namespace(name: str, *, ipv6: bool = True) -> Iterator[str]:
-    """A network namespace with lo up; processes left in it are killed at the end."""
-    with ExitStack() as stack:
-        _ip("netns", "add", name)
-        stack.callback(_remove, name)
-        quiet = {"disable_ipv6": int(not ipv6), "accept_dad": 0, "router_solicitations": 0}
-        for key, value in quiet.items():
-            for scope in ("all", "default"):
-                path = f"/proc/sys/net/ipv6/conf/{scope}/{key}"
-                run(name, ["sh", "-c", f"[ ! -e {path} ] || echo {value} > {path}"])
-        _ip("-n", name, "link", "set", "lo", "up")
+def namespace(*, ipv6: bool = True) -> Iterator[str]:
+    """One network namespace, its name, with nothing but lo, which is up."""
+    name = f"retis-{os.getpid()}-{next(_counter)}"
+    with _namespaces(name):
+        _switch_off(name, ipv6=ipv6)
+        _ip_batch(["link set lo up"], name)
         yield name
 
 
@@ -139,45 +131,60 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) 
         time.sleep(0.02)
 
 
-def _address(host: Host, *, ipv6: bool) -> None:
-    _ip("-n", host.ns, "addr", "add", f"{host.ip4}/24", "dev", host.dev)
+# Starting a program is what takes time under emulated CPUs: as few as possible, in batches.
+
+
+@contextmanager
+def _namespaces(*names: str) -> Iterator[None]:
+    _ip_batch([f"netns add {name}" for name in names])
+    try:
+        yield
+    finally:
+        _ip_batch([f"netns del {name}" for name in names])
+
+
+def _switch_off(ns: str, *, ipv6: bool) -> None:
+    """Before there are interfaces: they take these over."""
+    values = {"disable_ipv6": int(not ipv6), "accept_dad": 0, "router_solicitations": 0}
+    lines = [
+        f"echo {value} > /proc/sys/net/ipv6/conf/{scope}/{key}"
+        for key, value in values.items()
+        for scope in ("all", "default")
+    ]
+    # A kernel without IPv6 has none of these files.
+    run(ns, "[ ! -e /proc/sys/net/ipv6 ] || { " + " && ".join(lines) + "; }")
+
+
+def _configuration(host: Host, other: Host, *, ipv6: bool, neighbours: bool) -> list[str]:
+    lines = ["link set lo up", f"addr add {host.ip4}/24 dev {host.dev}"]
     if ipv6:
-        _ip("-n", host.ns, "addr", "add", f"{host.ip6}/64", "dev", host.dev, "nodad")
-    _ip("-n", host.ns, "link", "set", host.dev, "up")
-
-
-def _enter_neighbour(host: Host, other: Host, *, ipv6: bool) -> None:
-    for address in [other.ip4, other.ip6] if ipv6 else [other.ip4]:
-        entry = [address, "lladdr", other.mac, "dev", host.dev, "nud", "permanent"]
-        _ip("-n", host.ns, "neigh", "replace", *entry)
+        lines.append(f"addr add {host.ip6}/64 dev {host.dev} nodad")
+    lines.append(f"link set {host.dev} up")
+    if neighbours:
+        entry = f"lladdr {other.mac} dev {host.dev} nud permanent"
+        lines += [f"neigh replace {ip} {entry}" for ip in [other.ip4, other.ip6][: 1 + ipv6]]
+    return lines
 
 
 def _is_up(host: Host) -> bool:
-    return "state UP" in _ip("-n", host.ns, "link", "show", "dev", host.dev)
+    shown = _run(["ip", "-n", host.ns, "link", "show", "dev", host.dev], check=True, timeout=30.0)
+    return "state UP" in shown.stdout
 
 
-def _remove(name: str) -> None:
-    for pid in _ip("netns", "pids", name).split():
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-    _ip("netns", "del", name)
+def _ip_batch(lines: list[str], ns: str | None = None) -> None:
+    command = ["ip", *(["-n", ns] if ns else []), "-batch", "-"]
+    _run(command, check=True, timeout=30.0, text="\n".join(lines) + "\n")
 
 
-def _ip(*words: str) -> str:
-    return _run(["ip", *words], check=True, timeout=30.0).stdout
-
-
-def _run(command: list[str], *, check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
-    # No stdin: `ip netns exec` would otherwise share the test runner's.
+def _run(
+    command: list[str], *, check: bool, timeout: float, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    # With input, if only none: a command in a namespace shall not read the test runner's.
     result = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+        command, input=text, capture_output=True, text=True, timeout=timeout, check=False
     )
     if check and result.returncode != 0:
         output = (result.stderr or result.stdout).strip()
-        raise LabError(f"{shlex.join(command)}: exit {result.returncode}: {output}")
+        problem = f"{shlex.join(command)}: exit {result.returncode}: {output}"
+        raise LabError(f"{problem}\n{text}".rstrip())
     return result

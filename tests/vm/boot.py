@@ -4,7 +4,8 @@
 QEMU over this machine's file system, runs the command as root in the checkout, and exits with
 its exit code. What the guest writes is gone with it, but for the folder that ``--rwdir`` names:
 the guest finds its path in ``$RETIS_VM_OUT``. Emulated CPUs: a boot takes about 10 s, and times
-measured in a guest mean nothing.
+measured in a guest mean nothing. On a busy machine a guest with one CPU (``RETIS_VM_CPUS=1``)
+is faster than one with two, which wait for each other.
 """
 
 import argparse
@@ -73,7 +74,6 @@ def _write_script(guest: Guest, command: Sequence[str], environment: dict[str, s
         "PATH": f"{ROOT}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/tmp/home",  # root's own is read-only in the guest
         "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "RETIS_VM_OUT": str(guest.shared),
         **environment,
     }
@@ -134,7 +134,8 @@ def _vng_command(guest: Guest) -> list[str]:
     return [
         vng,
         *("--run", str(guest.kernel.image), "--disable-kvm", "--force-9p", "--user", "root"),
-        *("--cpus", "2", "--memory", "2G", f"--qemu-opts={QEMU_OPTIONS}"),
+        *("--cpus", os.environ.get("RETIS_VM_CPUS", "2"), "--memory", "2G"),
+        f"--qemu-opts={QEMU_OPTIONS}",
         *(f"--append={option}" for option in KERNEL_OPTIONS),
         *("--overlay-rwdir", str(ROOT), "--rwdir", str(guest.shared)),
         *("--rodir", f"/boot={guest.kernel.image.parent}"),  # its configuration, System.map
@@ -162,6 +163,8 @@ def main() -> int:
         except kernels.KernelError as error:
             print(f"boot: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from vm import boot, guest_report, kernels
 
-TIME_LIMIT = 900.0
+TIME_LIMIT = 1200.0
 
 # Debian's kernels have all that a test can ask for.
 CAPABILITIES = "root,btf,kprobes,modules,tracefs"
@@ -26,7 +26,7 @@ def test_functional(
 ) -> None:
     kernel = kernels.get(series)
     junit = tmp_path / "junit.xml"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=600"]
     command += ["--basetemp=/tmp/guest", f"--junitxml={junit}", str(boot.ROOT / "tests/functional")]
     code = boot.run(
         boot.Guest(kernel, tmp_path, TIME_LIMIT), command, {"RETIS_NO_SKIP": CAPABILITIES}

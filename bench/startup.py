@@ -1,0 +1,257 @@
+"""Start-up: the time until probes are attached, and the memory of all processes meanwhile.
+
+Times end when the ready file appears (inotify). On a machine that is busy with other things the
+time that passes says little, and the CPU time beside it more. Time and memory are measured in
+runs of their own, since looking at memory takes time. Memory is the sum of the proportional set
+sizes (PSS) of all processes, so that pages which they share count once; pages shared with
+processes of others count in part, so the resident set sizes (RSS), in which every page counts in
+full, stand beside them.
+
+Python keeps compiled modules, here in a folder of the benchmark's own that a first run, which does
+not count, has filled: whether this machine's environment forbids that makes no difference.
+
+    .venv/bin/python bench/startup.py [--runs 5] [--json FILE]
+"""
+
+import argparse
+import ctypes
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from report import Report, Row
+
+PROFILES = ("dropmon", "ifdump")
+TIME_LIMIT = 0.8  # s
+PEAK_LIMIT = 200.0  # MiB
+ATTACHED_LIMIT = 60.0  # MiB
+
+_SAMPLE_EVERY = 0.003  # s
+_SETTLE = 0.3  # s, from attached to the look at what is left
+_PATIENCE = 30.0  # s, beyond which a run has failed
+_MIB = 1 << 20
+_IN_CREATE = 0x100  # include/uapi/linux/inotify.h
+_PROC = Path("/proc")
+
+
+class Memory(NamedTuple):
+    """Of all processes of a session, in MiB; ``maps`` is the kernel's, for BPF maps."""
+
+    pss: float
+    rss: float
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRun:
+    """What one run took."""
+
+    peak_pss: float
+    peak_rss: float
+    attached: Memory
+    maps: float
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = _parse_arguments()
+    if os.geteuid() != 0:
+        print("startup: attaching probes needs root", file=sys.stderr)
+        return 2
+    report = Report("startup")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        _measure(report, options.runs)
+    return report.finish(options.json)
+
+
+def _measure(report: Report, runs: int) -> None:
+    for profile in PROFILES:
+        _time_to_attached(profile)
+        times = [_time_to_attached(profile) for _ in range(runs)]
+        wall, cpu = zip(*times, strict=True)
+        report.rows.append(Row(f"{profile}: start to attached", "s", wall, TIME_LIMIT))
+        report.rows.append(Row(f"{profile}: start to attached, CPU", "s", cpu))
+    for profile in PROFILES:
+        report.rows += _memory_rows(profile, [_memory_of(profile) for _ in range(runs)])
+    for code in ("pass", "import bcc"):
+        seconds = [_time_of_python(code) for _ in range(runs)]
+        report.rows.append(Row(f"compare: python -c '{code}'", "s", seconds))
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure start-up time and memory.")
+    parser.add_argument("--runs", type=int, default=5, help="how often each is measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a report there too")
+    options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs must be 1 or more")
+    return options
+
+
+def _memory_rows(profile: str, runs: list[MemoryRun]) -> Iterator[Row]:
+    def row(what: str, value: Callable[[MemoryRun], float], limit: float | None = None) -> Row:
+        return Row(f"{profile}: {what}", "MiB", [value(run) for run in runs], limit)
+
+    yield row("peak, PSS", lambda run: run.peak_pss, PEAK_LIMIT)
+    yield row("peak, RSS", lambda run: run.peak_rss)
+    yield row("attached, PSS", lambda run: run.attached.pss, ATTACHED_LIMIT)
+    yield row("attached, RSS", lambda run: run.attached.rss)
+    yield row("attached, BPF maps in the kernel", lambda run: run.maps)
+
+
+# Running retis
+
+
+@contextmanager
+def _collecting(profile: str, ready: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a collection in a session of its own, which holds its children too, and end it."""
+    installed = Path(sys.executable).with_name("retis")
+    retis = [str(installed)] if installed.exists() else [sys.executable, "-m", "retis_py"]
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(
+            [*retis, "-p", profile, "collect", "--ready-file", str(ready)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+            start_new_session=True,
+        )
+        try:
+            yield process
+            process.send_signal(signal.SIGINT)
+            status = process.wait(_PATIENCE)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            messages.seek(0)
+            text = messages.read().decode(errors="replace")
+    if status != 0 or not ready.exists():
+        sys.exit(f"startup: retis -p {profile} collect ended with {status}:\n{text}")
+
+
+def _time_to_attached(profile: str) -> tuple[float, float]:
+    """Return the time that passed and the CPU time used, the compiler's too, in seconds."""
+    with tempfile.TemporaryDirectory() as folder, _watch(Path(folder)) as appeared:
+        ready = Path(folder, "ready")
+        start = time.monotonic()
+        with _collecting(profile, ready) as process:
+            end = appeared(process)
+            cpu = _cpu_time(process.pid)
+    return end - start, cpu
+
+
+@contextmanager
+def _watch(folder: Path) -> Iterator[Callable[[subprocess.Popen[bytes]], float]]:
+    """Give a function that waits for the first file in the folder and returns when that was."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_CLOEXEC)
+    if watch < 0 or libc.inotify_add_watch(watch, os.fsencode(folder), _IN_CREATE) < 0:
+        raise OSError(ctypes.get_errno(), "inotify")
+
+    def appeared(process: subprocess.Popen[bytes]) -> float:
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline and process.poll() is None:
+            if select.select([watch], [], [], 0.1)[0]:
+                break
+        return time.monotonic()
+
+    try:
+        yield appeared
+    finally:
+        os.close(watch)
+
+
+def _memory_of(profile: str) -> MemoryRun:
+    peak_pss = peak_rss = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder, "ready")
+        with _collecting(profile, ready) as process:
+            session = _Session(process.pid)
+            deadline = time.monotonic() + _PATIENCE
+            while not ready.exists() and time.monotonic() < deadline and process.poll() is None:
+                memory = session.memory()
+                peak_pss, peak_rss = max(peak_pss, memory.pss), max(peak_rss, memory.rss)
+                time.sleep(_SAMPLE_EVERY)
+            time.sleep(_SETTLE)
+            attached = session.memory()
+            maps = _map_memory(process.pid)
+    if attached.processes > 1:
+        sys.exit(f"startup: {attached.processes} processes are left once attached, not 1")
+    return MemoryRun(max(peak_pss, attached.pss), max(peak_rss, attached.rss), attached, maps)
+
+
+def _time_of_python(code: str) -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.monotonic() - start
+
+
+# Reading /proc
+
+
+class _Session:
+    """The processes of a session: a process is born into its parent's and rarely leaves it."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._others = set(_pids()) - {number}
+
+    def memory(self) -> Memory:
+        """Add up what its processes have now."""
+        found = []
+        for pid in _pids() - self._others:
+            try:
+                # The command stands in parentheses; state, parent, group and session follow.
+                status = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+                if int(status[3]) != self._number:
+                    self._others.add(pid)
+                    continue
+                found.append((_PROC / str(pid) / "smaps_rollup").read_text())
+            except (OSError, IndexError):  # it has ended
+                continue
+        texts = [text for text in found if "Pss:" in text]
+        return Memory(_sum("Pss", texts), _sum("Rss", texts), len(texts))
+
+
+def _cpu_time(pid: int) -> float:
+    """Return the CPU time (s) of a process and the children that it waited for, proc(5)."""
+    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    # Fields 14 to 17; what is left begins with field 3.
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _pids() -> set[int]:
+    return {int(name) for name in os.listdir(_PROC) if name.isdigit()}  # noqa: PTH208 (faster)
+
+
+def _sum(key: str, texts: list[str]) -> float:
+    counts = (re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE) for text in texts)
+    return sum(int(count[1]) for count in counts if count) * 1024 / _MIB
+
+
+def _map_memory(pid: int) -> float:
+    """Return what the kernel holds for the BPF maps of a process (kernel/bpf/syscall.c)."""
+    maps = {}
+    for path in (_PROC / str(pid) / "fdinfo").iterdir():
+        facts = dict(
+            line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line
+        )
+        if "map_id" in facts:  # a map that is mapped has several descriptors
+            maps[facts["map_id"]] = int(facts["memlock"])
+    return sum(maps.values()) / _MIB
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""What ``retis collect`` does: plan, attach, hand events on, and say at the end what was lost."""
+
+import logging
+import shlex
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retis_py import __version__
+from retis_py.cli.status import StatusLine
+from retis_py.cli.stop import Stop
+from retis_py.collect.compiler import Compiler
+from retis_py.collect.losses import Losses
+from retis_py.collect.plan import Plan, PlanOptions, make_plan
+from retis_py.collect.session import Session, size_of_ring
+from retis_py.collectors.registry import CollectorOptions
+from retis_py.collectors.skb import SkbPart, parse_skb_sections
+from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.events.event import Event
+from retis_py.events.jsonl import EventWriter
+from retis_py.events.sections.common import Common
+from retis_py.events.sections.startup import Machine, Startup, TimeSpec
+from retis_py.events.text import TextFormat
+from retis_py.kernel.host import Host, clock_monotonic_offset
+from retis_py.probes.probe import parse_probe
+from retis_py.process.printer import Printer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+RETIS_VERSION = f"v1.7.0+retis-py.{__version__}"
+"""What event files say they were written by: retis 1.7 reads it as its own."""
+
+_NEEDED = ("CAP_BPF", "CAP_PERFMON")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectOptions:
+    """The command line of ``retis collect``, sizes in bytes."""
+
+    collectors: tuple[str, ...]
+    probes: tuple[str, ...]
+    stack: bool
+    defaults: bool  # whether the default probes may be used
+    skb_sections: tuple[str, ...]
+    snaplen: int
+    out: Path | None
+    print_too: bool
+    cmd: str | None
+    stop_after: int | None
+    ready_file: Path | None
+    buffer_size: int
+    allow_system_changes: bool
+    perf_buffer: bool
+    load_each: bool
+    text_format: TextFormat
+    kconf: Path | None
+
+
+class Collection:
+    """One run of ``retis collect``."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        self._options = options
+        sections = parse_skb_sections(options.skb_sections)
+        self._plan_options = PlanOptions(
+            collectors=options.collectors,
+            probes=tuple(parse_probe(text) for text in options.probes),
+            stack=options.stack,
+            defaults=options.defaults,
+            perf_buffer=options.perf_buffer,
+            load_each=options.load_each,
+            collector_options=CollectorOptions(sections, options.snaplen),
+        )
+        self._text_format = options.text_format
+        if SkbPart.ETH in sections:
+            self._text_format = replace(self._text_format, link_layer=True)
+        self._host = Host(kconf=options.kconf)
+        self._clock = clock_monotonic_offset()
+        self._status = StatusLine()
+
+    def run(self, compiler: Compiler | None) -> None:
+        """Collect; without a compiler only print the program."""
+        if compiler is not None:
+            _check_privileges(self._host)
+        with self._host.tracefs(self._options.allow_system_changes) as tracefs:
+            plan = make_plan(self._plan_options, self._host, tracefs)
+            if compiler is None:
+                click.echo(plan.program.text)
+            else:
+                self._collect(plan, compiler)
+
+    def _collect(self, plan: Plan, compiler: Compiler) -> None:
+        options = self._options
+        with ExitStack() as closing:
+            writer = printer = None
+            if options.out is not None:
+                writer = closing.enter_context(EventWriter(options.out))
+                writer.write(self._startup_event())
+            if options.out is None or options.print_too:
+                printer = self._printer()
+            session = closing.enter_context(
+                Session(plan, compiler, self._host, size_of_ring(options.buffer_size))
+            )
+            stop = Stop()
+            log.info("%d probe(s) loaded", session.attach())
+            _touch(options.ready_file)
+            if options.cmd is not None:
+                stop.run(options.cmd)
+            try:
+                self._run(session, stop, writer, printer)
+            finally:
+                self._status.clear()
+                stop.finish()
+            _report(session.events, session.losses())
+
+    def _run(
+        self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None
+    ) -> None:
+        handlers: list[Callable[[Event], None]] = []
+        if writer is not None:
+            handlers.append(writer.write)
+        if printer is not None:
+            handlers.append(printer.event)
+
+        def handle(event: Event) -> None:
+            self._status.clear()
+            for handler in handlers:
+                handler(event)
+
+        def idle() -> None:
+            if printer is not None:
+                printer.flush()
+            if writer is not None:
+                writer.flush()
+            if self._status.due:
+                self._status.show(session.events, session.losses())
+
+        def is_over() -> bool:
+            nobody_reads = printer is not None and printer.closed and writer is None
+            return nobody_reads or stop.is_over()
+
+        session.run(handle, is_over, idle, self._options.stop_after)
+        idle()
+
+    def _printer(self) -> Printer:
+        if sys.stdout is None:
+            raise RetisError("the standard output is closed: open it, or write to a file with -o")
+        offset = TimeSpec(self._clock.sec, self._clock.nsec).ns
+        return Printer(sys.stdout.buffer, replace(self._text_format, clock_offset=offset))
+
+    def _startup_event(self) -> Event:
+        return Event(
+            Common(timestamp=time.monotonic_ns()),
+            startup=Startup(
+                retis_version=RETIS_VERSION,
+                cmdline=shlex.join(["retis", *sys.argv[1:]]),
+                clock_monotonic_offset=TimeSpec(*self._clock),
+                machine=Machine(*self._host.machine),
+            ),
+        )
+
+
+def _check_privileges(host: Host) -> None:
+    held = host.capabilities
+    missing = [name for name in _NEEDED if name not in held]
+    if missing and "CAP_SYS_ADMIN" not in held:
+        raise MissingPrerequisite(
+            f"collecting needs privileges that this process lacks ({', '.join(missing)}):"
+            " run it as root, for example with sudo"
+        )
+
+
+def _touch(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.touch()
+    except OSError as error:
+        raise RetisError(f"cannot touch the ready file {path}: {error.strerror}") from error
+
+
+def _report(events: int, losses: Losses) -> None:
+    log.info("%s event(s)%s", f"{events:,}", "" if losses else ", none lost")
+    for (probe, cause), count in losses.most_common():
+        log.warning("%s event(s) lost at %s: %s", f"{count:,}", probe, cause)
