@@ -20,7 +20,7 @@ from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.session import Session, size_of_ring
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
-from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.errors import EventFileError, MissingPrerequisite, RetisError
 from retis_py.events.event import Event
 from retis_py.events.jsonl import EventWriter
 from retis_py.events.sections.common import Common
@@ -116,6 +116,14 @@ class Collection:
                 stop.run(options.cmd)
             try:
                 self._run(session, stop, writer, printer)
+            except EventFileError:
+                session.stop()
+                missing = session.pending + (writer.unwritten if writer else 0)
+                received = session.events + session.pending
+                log.warning(
+                    "%s of %s event(s) are not in the file", f"{missing:,}", f"{received:,}"
+                )
+                raise
             finally:
                 self._status.clear()
                 stop.finish()

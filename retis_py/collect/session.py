@@ -113,13 +113,18 @@ class Session:
                 continue
             wait = _SHORTEST if fetched else min(wait * 2, _LONGEST)
             time.sleep(wait)
-        self._stop()
+        self.stop()
         while self._backlog:
             if self._hand_over(handle, limit, _DECODED_AT_ONCE):
                 return
             idle()
 
-    def _stop(self) -> None:
+    @property
+    def pending(self) -> int:
+        """How many events were received and not handed over yet."""
+        return len(self._backlog)
+
+    def stop(self) -> None:
         """Detach all probes and fetch what is left."""
         # The kernel's count for a program goes with it.
         while_attached = self.losses()

@@ -243,6 +243,11 @@ class EventWriter:
         if len(self._buffer) >= _WRITE_SIZE:
             self.flush()
 
+    @property
+    def unwritten(self) -> int:
+        """How many lines are not, or not wholly, in the file yet."""
+        return self._buffer.count(b"\n")
+
     def flush(self) -> None:
         """Write what is buffered."""
         while self._buffer:
