@@ -16,6 +16,7 @@ from lab.collection import (
     packet_bytes,
     temporary_path,
 )
+from lab.emulation import fast_machine_only
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -152,6 +153,7 @@ def test_two_drops_and_no_more(dropped: Dropped, link: netns.Pair) -> None:
     assert [e["skb-drop"]["drop_reason"] for e in here.events] == ["NO_SOCKET", "NETFILTER_DROP"]
 
 
+@fast_machine_only
 def test_terminal_and_file_agree(dropped: Dropped) -> None:
     """The text beside the file is that of the file printed afterwards, without the startup."""
     live = dropped.collection.result.stdout

@@ -112,6 +112,7 @@ def test_losses_are_counted(
     assert "none lost" not in made.result.stderr
 
 
+@fast_machine_only
 @BUFFERS
 def test_nothing_is_lost_with_room(
     full_socket: netns.Pair, tmp_path: Path, buffer: tuple[str, ...]

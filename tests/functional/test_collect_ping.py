@@ -108,9 +108,9 @@ def test_return_has_the_arguments_of_the_entry(at_functions: Collection, link: n
     """The skb may be freed by the time of the return: its device is an argument of ip_rcv too."""
     entries, returns = (at_functions.at("ip_rcv", kind) for kind in ("kprobe", "kretprobe"))
     assert len(returns) == 2
-    by_device = {e["dev"]["ifindex"]: e for e in returns}
+    by_namespace = {e["netns"]["inum"]: e for e in returns}
     for entry, host in zip(entries, (link.right, link.left), strict=True):
-        back = by_device[entry["dev"]["ifindex"]]
+        back = by_namespace[entry["netns"]["inum"]]
         assert_is_at(back, host)
         assert back["common"]["timestamp"] > entry["common"]["timestamp"]
         assert back["common"]["smp_id"] == entry["common"]["smp_id"]

@@ -196,7 +196,11 @@ def test_function_of_a_module(functions: Collection, link: netns.Pair) -> None:
 def test_each_return_follows_its_entry(
     functions: Collection, link: netns.Pair, function: str
 ) -> None:
-    """Per CPU an entry opens and a return closes, both with the device that the function got."""
+    """Per CPU an entry opens and a return closes.
+
+    What the return says of the packet is what it is by then: veth_xmit has given it to the other
+    device, ip_rcv leaves it where it was.
+    """
     open_calls: dict[int, list[Event]] = {}
     returns = 0
     for event in sorted(here(link, functions).at(function), key=lambda e: e["common"]["timestamp"]):
@@ -205,8 +209,10 @@ def test_each_return_follows_its_entry(
             calls.append(event)
         else:
             entry = calls.pop()
-            assert event["dev"]["ifindex"] == entry["dev"]["ifindex"]
-            assert event["netns"] == entry["netns"]
+            assert event["common"]["task"] == entry["common"]["task"]
+            if function == "ip_rcv":
+                assert event["dev"] == entry["dev"]
+                assert event["netns"] == entry["netns"]
             returns += 1
     assert returns == 2 * FLOOD
     assert not any(open_calls.values())

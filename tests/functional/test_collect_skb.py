@@ -1,5 +1,6 @@
 """What the socket buffer says, against traffic of which all is known: VLAN, GSO, IPv6, clones."""
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ class Link:
 def link() -> Iterator[Link]:
     capabilities.require("root")
     capabilities.require("btf")
+    # Where a module makes the device node it has to be there first.
+    subprocess.run(["modprobe", "--quiet", "tun"], check=False)
     with netns.pair(ipv6=True) as pair:
         has_vlan = add_vlan(pair)
         hook = f"type filter hook ingress device {pair.right.dev} priority 0"

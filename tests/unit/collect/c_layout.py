@@ -28,10 +28,9 @@ def measure(
     lines = []
     for name, members in structs.items():
         lines.append(f'printf("%zu\\n", sizeof(struct {name}));')
-        lines += [
-            f'printf("%zu %zu\\n", offsetof(struct {name}, {m}), sizeof(((struct {name} *)0)->{m}));'
-            for m in members
-        ]
+        for m in members:
+            size = f"sizeof(((struct {name} *)0)->{m})"
+            lines.append(f'printf("%zu %zu\\n", offsetof(struct {name}, {m}), {size});')
     body = "\n\t".join(lines)
     output = run_c(f"{definitions}\nint main(void) {{\n\t{body}\n\treturn 0;\n}}\n", folder)
     numbers = iter(output)

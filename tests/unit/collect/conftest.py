@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.collect.compiler import Compiled
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collectors.registry import CollectorOptions

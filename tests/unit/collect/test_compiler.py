@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.collect.child import number_maps
 from retis_py.collect.compiler import Compiler, MapDefinition
 from retis_py.collect.loader import MapType
@@ -22,9 +22,17 @@ BPF_HASH(counts, u32, u64, 100);
 BPF_TABLE("percpu_array", u32, u64, slots, 3);
 BPF_RINGBUF_OUTPUT(events, 8);
 int first(void *ctx) { u32 key = 1; u64 one = 1; counts.update(&key, &one); return 0; }
-int second(void *ctx) { u32 key = 1; slots.increment(key); events.ringbuf_output(&key, sizeof(key), 0); return 7; }
+int second(void *ctx)
+{
+	u32 key = 1;
+
+	slots.increment(key);
+	events.ringbuf_output(&key, sizeof(key), 0);
+	return 7;
+}
 """
 LD_IMM64, PSEUDO_MAP_FD = 0x18, 1
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +50,17 @@ def maps_used(code: bytes) -> list[int]:
 
 def test_answer() -> None:
     compiled = compile_text(TEXT, ["second", "first"])
-    assert compiled.maps == [
-        MapDefinition("counts", MapType.HASH, 4, 8, 100, 0),
-        MapDefinition("slots", MapType.PERCPU_ARRAY, 4, 8, 3, 0),
-        MapDefinition("events", MapType.RINGBUF, 0, 0, 8 * os.sysconf("SC_PAGE_SIZE"), 0),
-    ]
+    maps = {m.name: (n, m) for n, m in enumerate(compiled.maps)}
+    assert {name: m for name, (_, m) in maps.items()} == {
+        "counts": MapDefinition("counts", MapType.HASH, 4, 8, 100, 0),
+        "slots": MapDefinition("slots", MapType.PERCPU_ARRAY, 4, 8, 3, 0),
+        "events": MapDefinition("events", MapType.RINGBUF, 0, 0, 8 * PAGE, 0),
+    }
     assert list(compiled.functions) == ["second", "first"]
     assert all(len(code) % 8 == 0 for code in compiled.functions.values())
     # Maps by their index, not by the child's descriptors.
-    assert set(maps_used(compiled.functions["first"])) == {0}
-    assert set(maps_used(compiled.functions["second"])) == {1, 2}
+    assert set(maps_used(compiled.functions["first"])) == {maps["counts"][0]}
+    assert set(maps_used(compiled.functions["second"])) == {maps["slots"][0], maps["events"][0]}
 
 
 def testnumber_maps() -> None:

@@ -42,7 +42,10 @@ VALUES = {
         (1, 0, 2, 255, 3),
         {"nohdr": True, "cloned": False, "fclone": 2, "users": 255, "dataref": 3},
     ),
-    "skb_gso": ((1, 17, 1448, 3, 0x11), {"flags": 1, "frags": 17, "size": 1448, "segs": 3, "type": 0x11}),
+    "skb_gso": (
+        (1, 17, 1448, 3, 0x11),
+        {"flags": 1, "frags": 17, "size": 1448, "segs": 3, "type": 0x11},
+    ),
     "packet": ((1514,), {"len": 1514, "capture_len": 60}),
     "dev": ((b"veth0\0", 3, 4), {"name": "veth0", "ifindex": 3, "rx_ifindex": 4}),
     "netns": ((9, 4026531833, 1), {"cookie": 9, "inum": 4026531833}),

@@ -6,8 +6,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.collect import loader as loader_module
 from retis_py.collect.compiler import Compiled, MapDefinition
 from retis_py.collect.decode import Decoder
@@ -24,7 +24,6 @@ from retis_py.probes.resolve import Types
 from unit.collect.running import Runner
 
 SIZE = 1 << 16
-RESERVED = 0xBAD  # an opcode that no kernel knows
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +75,8 @@ def test_constants_are_replaced() -> None:
 def test_the_programs_constants_are_all_there(full_program: Compiled) -> None:
     text = full_program.functions["raw_tracepoint"]
     for constant in (PROBE_NUMBER, PROBE_SHAPE):
-        assert text.count((constant & 0xFFFFFFFF).to_bytes(4, "little")) == 1
+        low, high = struct.unpack("=4s4s", struct.pack("=Q", constant))
+        assert text.count(low + bytes(4) + high) == 1
 
 
 def test_maps_sizes(full_program: Compiled) -> None:

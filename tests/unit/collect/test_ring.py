@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.collect.compiler import Compiled, MapDefinition
 from retis_py.collect.loader import Loader, Map, MapType, ProgramType
 from retis_py.collect.ring import RingBuffer
@@ -231,12 +231,11 @@ def test_busy_and_then_discarded(made: Made) -> None:
     buffer.close()
 
 
-STEPS = st.lists(st.tuples(st.binary(max_size=300), st.sampled_from([0, 0, DISCARDED]), st.booleans()),
-                 max_size=40)  # fmt: skip
+STEP = st.tuples(st.binary(max_size=300), st.sampled_from([0, 0, DISCARDED]), st.booleans())
 
 
 @settings(max_examples=25, deadline=None)
-@given(STEPS)
+@given(st.lists(STEP, max_size=40))
 def test_any_records(steps: list[tuple[bytes, int, bool]]) -> None:
     """What goes in comes out, whenever it is looked at, around the end of the ring too."""
     made = Made()

@@ -1,6 +1,6 @@
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.kernel.btf import Btf
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.errors import MissingPrerequisite
 from retis_py.kernel import libbpf
 from retis_py.kernel.btf import Argument, Btf, Kind
@@ -41,7 +41,7 @@ def dump() -> list[Raw]:
 
 def sample(dump: list[Raw], *kinds: str) -> list[Raw]:
     found = [t for t in dump if t["kind"] in kinds]
-    return random.Random(1).sample(found, min(SAMPLE, len(found)))
+    return random.Random(1).sample(found, min(SAMPLE, len(found)))  # noqa: S311 (the same each time)
 
 
 def name(raw: Raw) -> str:
@@ -219,7 +219,7 @@ def test_functions(btf: Btf, dump: list[Raw]) -> None:
 )  # fmt: skip
 def test_arguments(btf: Btf, function: str, arguments: list[tuple[str, str]]) -> None:
     found = btf.function(function)
-    assert found == [Argument(name, type) for name, type in arguments]
+    assert found == [Argument(*each) for each in arguments]
     assert btf.arguments_of(btf.functions[function]) == found
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from lab.capabilities import require
 
+from lab.capabilities import require
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs

@@ -162,8 +162,8 @@ def test_function_shape(
         assert places(shape.number)[0] * 8 == offset
 
 
-ARGUMENTS = st.lists(st.tuples(st.sampled_from([*FED_FIELDS.values()]), st.integers(0, 5)),
-                     unique_by=lambda pair: pair[0]).map(lambda pairs: tuple(sorted(pairs)))  # fmt: skip
+PLACES = st.tuples(st.sampled_from([*FED_FIELDS.values()]), st.integers(0, 5))
+ARGUMENTS = st.lists(PLACES, unique_by=lambda pair: pair[0]).map(lambda pairs: tuple(sorted(pairs)))
 
 
 @given(st.lists(st.tuples(ARGUMENTS, st.booleans()), unique=True, max_size=6))
@@ -175,7 +175,7 @@ def test_different_shapes_have_different_numbers(shapes: list[tuple[object, bool
 
 def test_probe() -> None:
     probe = Probe(TP, "skb:kfree_skb", (("skb", 0),), stack=True)
-    assert probe.tracepoint == "kfree_skb"
+    assert probe.name == "kfree_skb"
     assert str(probe) == "raw_tracepoint:skb:kfree_skb"
     assert probe.shape == Shape(TP, (("skb", 0),), stack=True)
     assert probe.shape == Probe(TP, "net:netif_rx", (("skb", 0),), stack=True).shape

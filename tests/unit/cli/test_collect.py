@@ -1,0 +1,135 @@
+"""The command line of ``retis collect``: what is understood and what is refused."""
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retis_py.cli.collect import Size, collect_command
+from retis_py.cli.globals import GlobalOptions
+from retis_py.cli.main import cli
+from retis_py.collect.session import size_of_ring
+
+MB = 1 << 20
+
+
+def parse(*arguments: str) -> dict[str, Any]:
+    context = collect_command.make_context("collect", [*arguments], obj=GlobalOptions())
+    return context.params
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(click.UsageError) as caught:
+        parse(*arguments)
+    return caught.value.format_message()
+
+
+def test_defaults() -> None:
+    params = parse()
+    assert params["collectors"] == params["probes"] == params["skb_sections"] == ()
+    assert params["out"] is params["cmd"] is params["stop_after"] is params["ready_file"] is None
+    assert params["snaplen"] == 255
+    assert params["buffer_size"] == 16 * MB
+    assert not any(params[flag] for flag in ("stack", "print_too", "print_bpf", "perf_buffer"))
+    assert not params["allow_system_changes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["-c", "skb,dev", "--collectors", "ns"], "collectors", ("skb", "dev", "ns")),
+        (["-c", " skb , ,dev,"], "collectors", ("skb", "dev")),
+        (["--collectors=auto"], "collectors", ("auto",)),
+        (["-p", "ip_rcv", "--probe", "tp:skb:*/stack"], "probes", ("ip_rcv", "tp:skb:*/stack")),
+        (["--skb-sections", "eth,meta"], "skb_sections", ("eth", "meta")),
+        (["--snaplen", "1024"], "snaplen", 1024),
+        (["-o"], "out", Path("retis.data")),
+        (["-o", "x.data"], "out", Path("x.data")),
+        (["--out=x.data"], "out", Path("x.data")),
+        (["-o", "--print"], "out", Path("retis.data")),
+        (["-o", "--print"], "print_too", True),
+        (["--stop-after", "3"], "stop_after", 3),
+        (["--cmd", "ping -c1 ::1; true"], "cmd", "ping -c1 ::1; true"),
+        (["--ready-file", "/run/ready"], "ready_file", Path("/run/ready")),
+        (["--buffer-size", "512k"], "buffer_size", 512 << 10),
+        (["--perf-buffer"], "perf_buffer", True),
+    ],
+)
+def test_options(arguments: list[str], name: str, value: object) -> None:
+    assert parse(*arguments)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--snaplen", "13"], "14<=x<=1024"),
+        (["--snaplen", "1025"], "14<=x<=1024"),
+        (["--stop-after", "0"], "x>=1"),
+        (["--stop-after", "few"], "not a valid integer"),
+        (["--buffer-size", "much"], "'much' is no size from 1 byte to 2GB, as in 16MB"),
+        (["--no-such"], "--no-such"),
+        (["ip_rcv"], "ip_rcv"),
+    ],
+)
+def test_refused(arguments: list[str], message: str) -> None:
+    assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("4096B", 4096),
+        ("1k", 1024),
+        ("64 KiB", 64 << 10),
+        ("16MB", 16 * MB),
+        ("16mib", 16 * MB),
+        (" 3M ", 3 * MB),
+        ("2G", 2048 * MB),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert Size().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "+1", "1.5M", "MB", "16 M B", "16X", "16iB", "2147483649", "3G", "1e6", "٣",
+     "0x10", "1\n1", "1_000", "9" * 5000],
+)  # fmt: skip
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no size from 1 byte to 2GB"):
+        Size().convert(text, None, None)
+
+
+@given(st.text(max_size=12))
+def test_any_size(text: str) -> None:
+    try:
+        size = Size().convert(text, None, None)
+    except click.BadParameter:
+        return
+    assert 0 < size <= 1 << 31
+
+
+@given(st.integers(1, 1 << 31))
+def test_rings_hold_what_was_asked_for(asked: int) -> None:
+    """A power of two, whole pages, and not twice what was asked for (kernel/bpf/ringbuf.c)."""
+    size = size_of_ring(asked)
+    assert size >= asked
+    assert size.bit_count() == 1
+    assert size % mmap.PAGESIZE == 0
+    assert size < 2 * asked or size == mmap.PAGESIZE
+
+
+def test_help_names_every_option_but_the_hidden() -> None:
+    text = CliRunner().invoke(cli, ["collect", "--help"]).output
+    for param in collect_command.params:
+        assert isinstance(param, click.Option)
+        longest = max(param.opts, key=len)
+        assert (longest in text) is not param.hidden
+        assert param.hidden or param.help
