@@ -1,0 +1,77 @@
+"""Programs at probes that this kernel has, and at some that it has not."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from lab.capabilities import CAPABILITIES
+from retis_py.collect.attach import attach_all
+from retis_py.collect.compiler import Compiled
+from retis_py.collect.decode import Decoder
+from retis_py.collect.loader import Loader
+from retis_py.collect.losses import LossCause, read_losses
+from retis_py.collect.plan import Plan
+from retis_py.errors import RetisError
+from retis_py.probes.probe import Probe, ProbeType
+
+TP = ProbeType.RAW_TRACEPOINT
+MADE_UP = Probe(TP, "skb:no_such_tracepoint", (("skb", 0),))
+
+
+@pytest.fixture
+def loader(full_program: Compiled, open_descriptors: None) -> Iterator[Loader]:
+    with Loader(full_program, {"events": 1 << 16}) as loader:
+        yield loader
+
+
+def test_all(loader: Loader, full_plan: Plan) -> None:
+    attached = attach_all(loader, full_plan.program, full_plan.probes)
+    assert [a.probes for a in attached] == [(p,) for p in full_plan.probes]
+    assert len({a.program for a in attached}) == len(attached)
+
+
+def test_a_named_probe_that_is_refused(loader: Loader, full_plan: Plan) -> None:
+    with pytest.raises(
+        RetisError, match=r"cannot attach raw_tracepoint:skb:no_such_tracepoint: No"
+    ):
+        attach_all(loader, full_plan.program, [*full_plan.probes, MADE_UP])
+
+
+def test_a_wildcards_probe_that_is_refused(
+    loader: Loader, full_plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    probes = [replace(MADE_UP, optional=True), full_plan.probes[0]]
+    attached = attach_all(loader, full_plan.program, probes)
+    assert [p for a in attached for p in a.probes] == [full_plan.probes[0]]
+    assert "cannot attach raw_tracepoint:skb:no_such_tracepoint" in caplog.text
+    assert "going on without it" in caplog.text
+
+
+def test_nothing_is_left(loader: Loader, full_plan: Plan) -> None:
+    with pytest.raises(RetisError, match="the kernel refuses every probe"):
+        attach_all(loader, full_plan.program, [replace(MADE_UP, optional=True)])
+
+
+@pytest.mark.skipif(CAPABILITIES["kprobes"]() is None, reason="this kernel has kprobes")
+def test_functions_without_kprobes(full_plan: Plan, loader: Loader) -> None:
+    """Whoever gets this far without kprobes is told, and nothing is left behind."""
+    loader._functions["kprobe"] = loader._functions["raw_tracepoint"]
+    function = Probe(ProbeType.KPROBE, "ip_rcv", (("skb", 0),), address=0xFFFFFFFF81000000)
+    with pytest.raises(RetisError, match="cannot attach kprobe:ip_rcv: "):
+        attach_all(loader, full_plan.program, [function])
+
+
+def test_losses_by_probe_and_cause(loader: Loader, full_plan: Plan) -> None:
+    decoder = Decoder(full_plan.program.parts, full_plan.probes, hex)
+    counts = loader.maps["losses"]
+    for number, cause, count in ((0, 0, 5), (0, 2, 1), (1, 1, 2**40), (77, 0, 3)):
+        counts.update(struct.pack("=QII", number, TP.number, cause), struct.pack("=Q", count))
+    first, second = map(str, full_plan.probes[:2])
+    assert read_losses(loader, (), decoder) == {
+        (first, LossCause.RING_FULL): 5,
+        (first, LossCause.MAP_FULL): 1,
+        (second, LossCause.BUFFER_BUSY): 2**40,
+        ("?", LossCause.RING_FULL): 3,
+    }
