@@ -12,7 +12,7 @@ from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.collect.compiler import Compiler
 from retis_py.events.text import TextFormat
 
-_SIZE = re.compile(r"(\d+)\s*(?:([kMG])(?:i?B)?|B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,12})\s*(?:([kMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = {"": 0, "k": 10, "m": 20, "g": 30}
 _LARGEST_BUFFER = 1 << 31
 

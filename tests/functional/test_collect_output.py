@@ -125,6 +125,7 @@ def test_utc(link: netns.Pair) -> None:
 def test_link_layer(link: netns.Pair) -> None:
     header = f"{link.left.mac} > {link.right.mac} ethertype IPv4"
     assert header in printed(link, "-e")
+    assert header in printed(link, "--skb-sections", "eth")
     assert link.left.mac not in printed(link)
 
 

@@ -33,9 +33,7 @@ def test_all(loader: Loader, full_plan: Plan) -> None:
 
 
 def test_a_named_probe_that_is_refused(loader: Loader, full_plan: Plan) -> None:
-    with pytest.raises(
-        RetisError, match=r"cannot attach raw_tracepoint:skb:no_such_tracepoint: No"
-    ):
+    with pytest.raises(RetisError, match="skb:no_such_tracepoint: No such file"):
         attach_all(loader, full_plan.program, [*full_plan.probes, MADE_UP])
 
 

@@ -103,7 +103,9 @@ def test_bit_fields(types: Types, tmp_path: Path) -> None:
     definitions = HELPER + define_structs([btf], {"sk_buff": set(fields)})
     lines = [
         f"memset(b, 0, sizeof b);"
-        f" for (int i = {f.bit_offset}; i < {f.bit_offset + f.bit_size}; i++) b[i / 8] |= 1 << i % 8; on = READ_sk_buff__{name}((void *)b);"
+        f" for (int i = {f.bit_offset}; i < {f.bit_offset + f.bit_size}; i++)"
+        f" b[i / 8] |= 1 << i % 8;"
+        f" on = READ_sk_buff__{name}((void *)b);"
         f" for (int i = 0; i < sizeof b; i++) b[i] = ~b[i];"
         f' printf("%llu %llu\\n", on, (u64)READ_sk_buff__{name}((void *)b));'
         for name, f in fields.items()
