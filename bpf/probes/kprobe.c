@@ -13,5 +13,7 @@ int kprobe(struct pt_regs *ctx)
 	};
 
 	fill_context(&c, ctx, shape);
-	return handle(&c);
+	if (!is_wanted(&c))
+		return 0;
+	return report(&c);
 }

@@ -61,6 +61,21 @@ def _split(
     "wildcards allowed: 'ip_rcv', 'kprobe:tcp_*', 'tp:skb:kfree_skb/stack'. "
     "May be given several times.",
 )
+@click.option(
+    "-f",
+    "--filter-packet",
+    "packet_filter",
+    metavar="EXPRESSION",
+    help="Only packets that match, in the language of pcap-filter(7): 'tcp port 443'. Each is "
+    "followed from its first match on, whatever becomes of it.",
+)
+@click.option(
+    "-m",
+    "--filter-meta",
+    "meta_filter",
+    metavar="EXPRESSION",
+    help="Only packets whose metadata match: 'sk_buff.dev.name == \"eth0\"'. With -f both must.",
+)
 @click.option("--stack", is_flag=True, help="Add a stack trace to the events of all probes.")
 @click.option(
     "--skb-sections",
@@ -125,6 +140,8 @@ def collect_command(
     *,
     collectors: tuple[str, ...],
     probes: tuple[str, ...],
+    packet_filter: str | None,
+    meta_filter: str | None,
     stack: bool,
     skb_sections: tuple[str, ...],
     snaplen: int,
@@ -156,6 +173,8 @@ def collect_command(
                 stack=stack,
                 # What a profile asks for it asks for in full.
                 defaults=not (collectors or probes or options.profiles),
+                packet_filter=packet_filter,
+                meta_filter=meta_filter,
                 skb_sections=skb_sections,
                 snaplen=snaplen,
                 out=out,

@@ -49,6 +49,8 @@ class CollectOptions:
     probes: tuple[str, ...]
     stack: bool
     defaults: bool  # whether the default probes may be used
+    packet_filter: str | None
+    meta_filter: str | None
     skb_sections: tuple[str, ...]
     snaplen: int
     out: Path | None
@@ -75,6 +77,8 @@ class Collection:
             probes=tuple(parse_probe(text) for text in options.probes),
             stack=options.stack,
             defaults=options.defaults,
+            packet_filter=options.packet_filter,
+            meta_filter=options.meta_filter,
             perf_buffer=options.perf_buffer,
             load_each=options.load_each,
             collector_options=CollectorOptions(sections, options.snaplen),
@@ -128,6 +132,11 @@ class Collection:
                 self._status.clear()
                 stop.finish()
             _report(session.events, session.losses())
+            if session.stale.count:
+                log.info(
+                    "%s packet(s) not seen for 60 s are no longer tracked",
+                    f"{session.stale.count:,}",
+                )
 
     def _run(
         self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None

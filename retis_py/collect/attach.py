@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retis_py.collect.loader import AttachType, Loader, ProgramType
-from retis_py.collect.program import FORGET, PROBE_NUMBER, PROBE_SHAPE, Program
+from retis_py.collect.followed import FORGET_TRACED, FREEING_TRACEPOINTS, FollowedProbe
+from retis_py.collect.plan import Plan
+from retis_py.collect.program import PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
 from retis_py.probes.probe import Probe, ProbeType, Shape
 
@@ -16,9 +18,6 @@ log = logging.getLogger(__name__)
 # From this many functions on, kprobe.multi pays: it attaches hundreds in the time of a few, but
 # reaches only functions that ftrace can hook.
 _MANY = 16
-
-# The tracepoints that see packets freed; skb:consume_skb since Linux 2.6.35.
-_FREEING_TRACEPOINTS = ("kfree_skb", "consume_skb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +29,31 @@ class Attached:
     links: tuple[int, ...] = ()
 
 
-def attach_all(
-    loader: Loader, program: Program, probes: Sequence[Probe], load_each: bool = False
-) -> list[Attached]:
+def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
     """Attach all probes; those from a wildcard that the kernel refuses are warned about.
-
-    ``load_each`` loads a program for each function even where one could tell functions apart.
 
     Raises:
         RetisError: the kernel refuses a probe that was named, or the program.
     """
     attached = []
+    if plan.followed:
+        # First: of several kprobes at one function the newest runs first, and an event still
+        # wants the id of the packet that is forgotten here.
+        _attach_followed(loader, plan.followed)
     functions: dict[Shape, list[Probe]] = {}
-    for index, probe in enumerate(probes):
+    for index, probe in enumerate(plan.probes):
         if probe.type is ProbeType.RAW_TRACEPOINT:
             attached.append(_attach_tracepoint(loader, probe, index))
         else:
             functions.setdefault(probe.shape, []).append(probe)
-    if functions and (load_each or not loader.knows_function_address):
+    if functions and (plan.load_each or not loader.knows_function_address):
         for group in functions.values():
             for probe in group:
                 attached.extend(_attach_one_by_one(loader, [probe], probe.address))
     else:
         for group in functions.values():
             attached.extend(_attach_functions(loader, group))
-    if FORGET in program.functions:
+    if FORGET_TRACED in plan.program.functions:
         _attach_forgetting(loader)
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
@@ -74,12 +73,27 @@ def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
 
 def _attach_forgetting(loader: Loader) -> None:
     # Last, so that at a tracepoint that is probed too the event still has its packet's id.
-    forget = loader.load(FORGET, ProgramType.RAW_TRACEPOINT)
-    for name in _FREEING_TRACEPOINTS:
+    forget = loader.load(FORGET_TRACED, ProgramType.RAW_TRACEPOINT)
+    for name in FREEING_TRACEPOINTS:
         try:
             loader.attach_raw_tracepoint(name, forget)
         except OSError as error:
             log.warning("cannot follow packets until they are freed: skb:%s: %s", name, error)
+
+
+def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
+    for each in followed:
+        probe = each.probe
+        steps = [(each.followed.at_entry, False)]
+        if each.followed.at_return is not None:
+            steps.insert(0, (each.followed.at_return, True))
+        constants = {PROBE_NUMBER: probe.address, PROBE_SHAPE: probe.shape.number}
+        try:
+            for function, at_return in steps:
+                fd = loader.load(function, ProgramType.KPROBE, constants=constants)
+                loader.attach_kprobe(fd, probe.address, at_return)
+        except OSError as error:
+            log.warning("cannot follow packets through %s: %s", probe.symbol, error.strerror)
 
 
 def _attach_functions(loader: Loader, probes: list[Probe]) -> list[Attached]:

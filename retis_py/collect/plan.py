@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from retis_py.collect.followed import FollowedProbe, find_followed
 from retis_py.collect.program import Program, ProgramOptions, assemble
 from retis_py.collectors.collector import Collector
 from retis_py.collectors.registry import CollectorOptions, choose_collectors
@@ -13,6 +15,9 @@ from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
 from retis_py.probes.probe import Probe, ProbeRequest, parse_probe
 from retis_py.probes.resolve import Resolver, Types
+
+if TYPE_CHECKING:
+    from retis_py.filters.packet import PacketFilter
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +32,8 @@ class PlanOptions:
     probes: tuple[ProbeRequest, ...] = ()
     stack: bool = False
     defaults: bool = True
+    packet_filter: str | None = None
+    meta_filter: str | None = None
     perf_buffer: bool = False
     load_each: bool = False
     collector_options: CollectorOptions = field(default_factory=CollectorOptions)
@@ -39,6 +46,7 @@ class Plan:
     collectors: Sequence[Collector]
     probes: Sequence[Probe]
     program: Program
+    followed: Sequence[FollowedProbe]
     load_each: bool
 
 
@@ -69,13 +77,46 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
 
     feeds = frozenset[str]().union(*(c.feeds for c in collectors))
     probes = Resolver(host, types, feeds, tracefs).resolve(requests)
+    filters = _compile_filters(options, types)
+    tracking = bool(filters) or any(c.name == "skb-tracking" for c in collectors)
+    followed = find_followed(host, types.vmlinux) if tracking else ()
     program = assemble(
         collectors,
         {probe.type for probe in probes},
         types,
         ProgramOptions(
             perf_buffer=options.perf_buffer,
-            tracking=any(c.name == "skb-tracking" for c in collectors),
+            tracking=tracking,
+            follow_functions=bool(followed),
+            packet_filter=filters.packet,
+            meta_filter=filters.meta,
         ),
     )
-    return Plan(collectors, probes, program, options.load_each)
+    return Plan(collectors, probes, program, followed, options.load_each)
+
+
+class _Filters(NamedTuple):
+    packet: "PacketFilter | None"
+    meta: str | None
+
+    def __bool__(self) -> bool:
+        return self != (None, None)
+
+
+def _compile_filters(options: PlanOptions, types: Types) -> _Filters:
+    # Imported where they are used: most collections have none.
+    packet = meta = None
+    if options.packet_filter is not None:
+        from retis_py.filters.packet import compile_packet_filter  # noqa: PLC0415
+
+        packet = compile_packet_filter(options.packet_filter)
+        for form, reason in packet.missing.items():
+            log.debug("Skipping %s filter generation (%s)", form, reason)
+        forms = [name for name, text in (("L2", packet.l2), ("L3", packet.l3)) if text is not None]
+        log.info("%s packet filter(s) loaded", "+".join(forms))
+    if options.meta_filter is not None:
+        from retis_py.filters.meta import compile_meta_filter  # noqa: PLC0415
+
+        meta = compile_meta_filter(options.meta_filter, [types.vmlinux, *types.conntrack])
+        log.info("Metadata filter loaded")
+    return _Filters(packet, meta)

@@ -16,6 +16,7 @@ from retis_py.collect.losses import Losses, read_losses
 from retis_py.collect.perfbuffer import PerfBuffers
 from retis_py.collect.plan import Plan
 from retis_py.collect.ring import RecordSource, RingBuffer
+from retis_py.collect.stale import StaleEntries
 from retis_py.events.event import Event
 from retis_py.kernel.host import Host
 
@@ -60,6 +61,10 @@ class Session:
         self._backlog_size = 0
         self._losses: Losses | None = None
         self.events = 0
+        tracking = ("tracked_packets", "moving_packets")
+        self.stale = StaleEntries(
+            *(self._loader.maps[n] for n in tracking if n in self._loader.maps)
+        )
         events = self._loader.maps["events"]
         self._source: RecordSource
         if ring_type == MapType.RINGBUF:
@@ -73,9 +78,7 @@ class Session:
         Raises:
             RetisError: the kernel refuses one that was named.
         """
-        self._attached = attach_all(
-            self._loader, self._plan.program, self._plan.probes, self._plan.load_each
-        )
+        self._attached = attach_all(self._loader, self._plan)
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -106,6 +109,7 @@ class Session:
         wait = _SHORTEST
         while not is_over():
             fetched = self._fetch()
+            self.stale.collect_if_due()
             if self._hand_over(handle, limit, _DECODED_AT_ONCE):
                 return
             idle()

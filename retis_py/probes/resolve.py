@@ -31,6 +31,12 @@ class Types:
         self.vmlinux = vmlinux
         self._modules: dict[str, Btf | None] = {}
 
+    @property
+    def conntrack(self) -> list[Btf]:
+        """Those of the module nf_conntrack, where it is one."""
+        btf = self.module("nf_conntrack")
+        return [btf] if btf else []
+
     def module(self, name: str) -> Btf | None:
         """Return a loaded module's types."""
         if name not in self._modules:

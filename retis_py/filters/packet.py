@@ -1,0 +1,68 @@
+"""The packet filter: a pcap-filter expression (pcap-filter(7)) as C for the program.
+
+Two forms of it are made: one for packets with an Ethernet header, one that starts at the network
+header, for where in the stack there is none (yet, or any more).
+"""
+
+from dataclasses import dataclass, field
+
+from retis_py.errors import UsageError
+from retis_py.filters.cbpf import UntranslatableError, translate
+from retis_py.filters.libpcap import CompileError, LinkType, compile_expression
+
+MAX_INSTRUCTIONS = 4096
+"""What each form may have: as many as the kernel takes for a socket's filter (BPF_MAXINSNS)."""
+
+_FORMS = {"L2": LinkType.ETHERNET, "L3": LinkType.RAW_IP}
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFilter:
+    """A filter's C functions, ``static bool packet_filter_l2(struct packet_view *p)`` and ``…_l3``.
+
+    A form that the expression does not allow is None, and ``missing`` says why ("L3": "no VLAN
+    support for Raw IP"). The instructions are counted in classic BPF.
+    """
+
+    l2: str | None
+    l3: str | None
+    l2_instructions: int
+    l3_instructions: int
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def compile_packet_filter(expression: str) -> PacketFilter:
+    """Compile the expression to the forms that it allows, at least one.
+
+    Raises:
+        UsageError: libpcap refuses it, or it is too long.
+        MissingPrerequisite: libpcap is not installed.
+    """
+    if "\0" in expression:
+        raise UsageError("--filter-packet: a NUL character cannot be in an expression")
+    texts: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    missing: dict[str, str] = {}
+    for form, link_type in _FORMS.items():
+        try:
+            program = compile_expression(expression, link_type)
+            _check_length(form, len(program))
+            texts[form] = translate(program, f"packet_filter_{form.lower()}")
+            counts[form] = len(program)
+        except (CompileError, UntranslatableError) as error:
+            missing[form] = " ".join(str(error).split())
+    if not texts:
+        # What both forms refuse is a syntax error or the like, and the reasons are the same.
+        raise UsageError(f"--filter-packet: {missing['L2']} (man pcap-filter has the syntax)")
+    return PacketFilter(
+        texts.get("L2"), texts.get("L3"), counts.get("L2", 0), counts.get("L3", 0), missing
+    )
+
+
+def _check_length(form: str, length: int) -> None:
+    if length > MAX_INSTRUCTIONS:
+        raise UsageError(
+            f"--filter-packet: the expression is too long, its {form} form has {length:,} BPF"
+            f" instructions of {MAX_INSTRUCTIONS:,} at most: shorten it, for instance by"
+            " 'net' and 'portrange' instead of many hosts and ports"
+        )
