@@ -27,6 +27,7 @@ static void hook_ns(struct retis_context *c, struct buffer *b)
 	part->inum = inum;
 #ifndef NO_net__net_cookie
 	part->cookie = READ(net->net_cookie);
-	part->has_cookie = 1;
+	/* Kernels before Linux 5.12 make it when it is first asked for. */
+	part->has_cookie = part->cookie != 0;
 #endif
 }

@@ -1,6 +1,7 @@
 """``retis collect``: its command line. What it does is in collection.py."""
 
 import re
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -162,6 +163,8 @@ def collect_command(
     Without options packets are shown as they come in and go out of network devices, and where
     they are dropped. Needs root.
     """
+    # Until stop.py takes over: being told to end is no reason to leave files behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Started before anything that takes long to import: it imports bcc meanwhile.
     with nullcontext() if print_bpf else Compiler() as compiler:
         from retis_py.cli.collection import Collection, CollectOptions  # noqa: PLC0415

@@ -122,8 +122,9 @@ class Collection:
                 self._run(session, stop, writer, printer)
             except EventFileError:
                 session.stop()
-                missing = session.pending + (writer.unwritten if writer else 0)
                 received = session.events + session.pending
+                # The startup event may be among the lines that are not in the file.
+                missing = min(received, session.pending + (writer.unwritten if writer else 0))
                 log.warning(
                     "%s of %s event(s) are not in the file", f"{missing:,}", f"{received:,}"
                 )

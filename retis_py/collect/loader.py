@@ -174,12 +174,17 @@ class Loader:
         Raises:
             OSError: the kernel refuses.
         """
+        mark = self.mark()
         event = self._keep(perf_event.open_kprobe(address, at_return))
         link: int = self._lib.bpf_link_create(program, event, AttachType.PERF_EVENT, None)
-        if link < 0:
+        if link >= 0:
+            return self._keep(link)
+        try:
             perf_event.set_program(event, program)
-            return event
-        return self._keep(link)
+        except OSError:
+            self.detach_since(mark)
+            raise
+        return event
 
     def attach_kprobes(self, program: int, addresses: list[int], at_return: bool) -> int:
         """Attach to many functions at once (kprobe.multi) and return the link's descriptor.

@@ -159,8 +159,9 @@ class Session:
                 return True
             record = self._backlog.popleft()
             self._backlog_size -= len(record)
-            handle(self._decoder.decode(record))
+            event = self._decoder.decode(record)
             self.events += 1
+            handle(event)
         return limit is not None and self.events >= limit
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lab import capabilities, cli, netns
 from lab.collection import Collection, collect, namespace_number, sender, temporary_path
+from lab.emulation import EMULATED
 from retis_py.events.jsonl import EventFile
 
 retis = pytest.importorskip("retis")
@@ -24,10 +25,12 @@ def mixed() -> Iterator[Collection]:
     """ARP, ICMP, ICMPv6, TCP and dropped UDP; all sections, all collectors, stacks."""
     capabilities.require("root")
     capabilities.require("btf")
-    probes = ["tp:net:netif_receive_skb", "tp:net:net_dev_start_xmit", "tp:skb:kfree_skb"]
+    probes = ["tp:net:netif_receive_skb", "tp:net:net_dev_start_xmit", "tp:skb:kfree_skb/stack"]
     if capabilities.CAPABILITIES["kprobes"]() is None:
-        probes += ["kprobe:ip_rcv", "kretprobe:ip_rcv", "kprobe:tcp_v4_rcv"]
+        probes += ["kprobe:ip_rcv/stack", "kretprobe:ip_rcv", "kprobe:tcp_v4_rcv"]
     words = [word for probe in probes for word in ("-p", probe)]
+    if not EMULATED:
+        words.append("--stack")
     script = str(Path(netns.__file__).with_name("sender.py"))
     with (
         netns.pair(ipv6=True, neighbours=False) as pair,
@@ -39,12 +42,12 @@ def mixed() -> Iterator[Collection]:
         sends = [
             f"{left.prefix} ping -n -q -c1 -W20 {right.ip4} >&2",
             f"{left.prefix} ping -n -q -6 -c1 -W20 {right.ip6} >&2",
-            sender(left, "tcp", right.ip4, 4001, 20_000),
+            sender(left, "tcp", right.ip4, 4001, 3000),
             sender(left, "udp", right.ip4, 4002, 2000),
             sender(left, "udp", right.ip6, 4002, 10),
         ]
         made = collect(
-            *("--stack", "--skb-sections", "meta,dataref,gso", *words),
+            *("--skb-sections", "meta,dataref,gso", *words),
             path=path,
             cmd="set -e; " + "; ".join(sends),
         )
@@ -86,7 +89,7 @@ def test_file_says_who_wrote_it_and_how(mixed: Collection) -> None:
     [startup, *_] = retis.EventFile(str(mixed.path)).events()
     data = startup.to_dict()["startup"]
     assert data["retis_version"].startswith("v1.7.0+retis-py.")
-    assert shlex.split(data["cmdline"])[:3] == ["retis", "collect", "--stack"]
+    assert shlex.split(data["cmdline"])[:3] == ["retis", "collect", "--skb-sections"]
     release = Path("/proc/sys/kernel/osrelease").read_text().strip()
     assert data["machine"]["kernel_release"] == release
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.capabilities import require
+from lab.netns import wait_until
 from retis_py.collect.child import number_maps
 from retis_py.collect.compiler import Compiler, MapDefinition
 from retis_py.collect.loader import MapType
@@ -152,3 +154,23 @@ def test_the_collecting_process_has_no_llvm() -> None:
         "assert 'LLVM' not in open('/proc/self/maps').read()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_compiles_leaves_no_folder(number: int, tmp_path: Path) -> None:
+    """Before anything is attached the command ends like any other program, and cleans up."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retis_py", "collect"],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: any(tmp_path.glob("retis-*")), "the compiler's folder")
+        process.send_signal(number)
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+    assert not list(tmp_path.glob("retis-*"))
