@@ -3,10 +3,7 @@
  * (bpf/probes/tracking.c): a head that is freed is forgotten, one that moves takes its packet along.
  */
 
-KERNEL_STRUCT(sk_buff, head, end, cloned);
-KERNEL_STRUCT(skb_shared_info, dataref.counter);
-
-#define DATAREF_MASK 0xffff		/* SKB_DATAREF_MASK: the upper half counts payload users */
+KERNEL_STRUCT(sk_buff, head);
 
 struct tracked {
 	u64 timestamp;			/* first seen, ns */

@@ -2,6 +2,11 @@
  * argument that is the skb is put in when they are loaded, as for any other probe.
  */
 
+KERNEL_STRUCT(sk_buff, head, end, cloned);
+KERNEL_STRUCT(skb_shared_info, dataref.counter);
+
+#define DATAREF_MASK 0xffff		/* SKB_DATAREF_MASK: the upper half counts payload users */
+
 /* The head is about to be freed, or to become a part of another packet, or is used again. */
 static void forget(struct sk_buff *skb)
 {
@@ -44,6 +49,19 @@ int forget_traced(struct bpf_raw_tracepoint_args *ctx)
 			return 0;
 	}
 	forget(skb);
+	return 0;
+}
+
+/* And those that see memory freed, kfree(caller, address) and kmem_cache_free(caller, address):
+ * much of what TCP frees passes by no tracepoint of its own.
+ */
+int forget_freed(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 head = ctx->args[1];
+
+	/* Looked up first, which takes no lock: most of what is freed is no packet. */
+	if (tracked_packets.lookup(&head))
+		tracked_packets.delete(&head);
 	return 0;
 }
 #endif

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retis_py.collect.followed import FREEING_TRACEPOINTS, FollowedProbe
 from retis_py.collect.loader import AttachType, Loader, ProgramType
-from retis_py.collect.followed import FORGET_TRACED, FREEING_TRACEPOINTS, FollowedProbe
 from retis_py.collect.plan import Plan
 from retis_py.collect.program import PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
@@ -53,7 +53,7 @@ def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
     else:
         for group in functions.values():
             attached.extend(_attach_functions(loader, group))
-    if FORGET_TRACED in plan.program.functions:
+    if plan.program.tracking and not plan.followed:
         _attach_forgetting(loader)
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
@@ -73,12 +73,16 @@ def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
 
 def _attach_forgetting(loader: Loader) -> None:
     # Last, so that at a tracepoint that is probed too the event still has its packet's id.
-    forget = loader.load(FORGET_TRACED, ProgramType.RAW_TRACEPOINT)
-    for name in FREEING_TRACEPOINTS:
+    loaded = {
+        function: loader.load(function, ProgramType.RAW_TRACEPOINT)
+        for function in dict.fromkeys(FREEING_TRACEPOINTS.values())
+    }
+    for name, function in FREEING_TRACEPOINTS.items():
+        forget = loaded[function]
         try:
             loader.attach_raw_tracepoint(name, forget)
         except OSError as error:
-            log.warning("cannot follow packets until they are freed: skb:%s: %s", name, error)
+            log.warning("cannot follow packets until they are freed: %s: %s", name, error)
 
 
 def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:

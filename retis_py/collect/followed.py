@@ -16,11 +16,13 @@ log = logging.getLogger(__name__)
 
 _SKB = frozenset({"struct sk_buff *"})
 
-FREEING_TRACEPOINTS = ("kfree_skb", "consume_skb")
-"""Where functions cannot be probed these see most packets freed."""
-
-FORGET_TRACED = "forget_traced"
-"""The function of the program for them."""
+FREEING_TRACEPOINTS = {
+    "kfree_skb": "forget_traced",
+    "consume_skb": "forget_traced",
+    "kfree": "forget_freed",
+    "kmem_cache_free": "forget_freed",
+}
+"""Where functions cannot be probed these see packets freed; with the functions of the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,8 @@ def find_followed(host: Host, vmlinux: Btf) -> Sequence[FollowedProbe]:
     """
     if host.kprobes_unavailable:
         log.warning(
-            "packets are tracked by tracepoints only, since %s: heads that the stack replaces "
-            "(encapsulation, copies, GRO) are not followed, and data freed in silence (TCP's) may "
-            "lend its id to a later packet",
+            "tracking works by tracepoints only, since %s: packets are not followed where the "
+            "stack gives them a new head (encapsulation, copies, GRO)",
             host.kprobes_unavailable,
         )
         return ()

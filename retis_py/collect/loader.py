@@ -94,10 +94,11 @@ class Map:
                 yield from self.items()
                 return
             start = position
+            all_keys, all_values = keys.raw, values.raw
             for i in range(count.value):
                 yield (
-                    keys[i * key_size : (i + 1) * key_size],
-                    values[i * value_size : (i + 1) * value_size],
+                    all_keys[i * key_size : (i + 1) * key_size],
+                    all_values[i * value_size : (i + 1) * value_size],
                 )
 
     def delete(self, key: bytes) -> bool:

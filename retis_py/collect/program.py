@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retis_py.collect.followed import FORGET_TRACED, PROGRAM_FUNCTIONS
+from retis_py.collect.followed import FREEING_TRACEPOINTS, PROGRAM_FUNCTIONS
 from retis_py.collect.structs import define_structs, extract_declarations
 from retis_py.collectors.collector import Collector, Part
 from retis_py.events.wire import HEADER
@@ -53,12 +53,13 @@ class Program:
     """A program's text and what is in it.
 
     ``parts`` are the parts of its events in the order of their bits; ``functions`` those to
-    compile.
+    compile; ``tracking`` says whether it follows packets.
     """
 
     text: str
     parts: tuple[Part, ...]
     functions: tuple[str, ...]
+    tracking: bool
 
 
 def assemble(
@@ -97,10 +98,14 @@ def assemble(
             functions += _FUNCTIONS[probe_type]
     if options.tracking:
         pieces.splice("probes/tracking.c")
-        functions += PROGRAM_FUNCTIONS if options.follow_functions else (FORGET_TRACED,)
+        functions += (
+            PROGRAM_FUNCTIONS
+            if options.follow_functions
+            else dict.fromkeys(FREEING_TRACEPOINTS.values())
+        )
 
     pieces.fill(structs_at, define_structs(_btfs(types), pieces.structs))
-    return Program(pieces.text(), parts, tuple(functions))
+    return Program(pieces.text(), parts, tuple(functions), options.tracking)
 
 
 def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -> bool:

@@ -4,16 +4,22 @@ Two forms of it are made: one for packets with an Ethernet header, one that star
 header, for where in the stack there is none (yet, or any more).
 """
 
+import time
 from dataclasses import dataclass, field
+from threading import Thread
 
 from retis_py.errors import UsageError
 from retis_py.filters.cbpf import UntranslatableError, translate
-from retis_py.filters.libpcap import CompileError, LinkType, compile_expression
+from retis_py.filters.libpcap import CompileError, Instruction, LinkType, compile_expression
 
 MAX_INSTRUCTIONS = 4096
 """What each form may have: as many as the kernel takes for a socket's filter (BPF_MAXINSNS)."""
 
+MAX_SECONDS = 60.0
+"""What libpcap may take, whose time grows with the third power of an expression's length."""
+
 _FORMS = {"L2": LinkType.ETHERNET, "L3": LinkType.RAW_IP}
+_SHORTEN = "shorten it, for instance by 'net' and 'portrange' instead of many hosts and ports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,9 @@ def compile_packet_filter(expression: str) -> PacketFilter:
     texts: dict[str, str] = {}
     counts: dict[str, int] = {}
     missing: dict[str, str] = {}
-    for form, link_type in _FORMS.items():
+    for form, compilation in _compile_forms(expression).items():
         try:
-            program = compile_expression(expression, link_type)
+            program = compilation.result()
             _check_length(form, len(program))
             texts[form] = translate(program, f"packet_filter_{form.lower()}")
             counts[form] = len(program)
@@ -59,10 +65,49 @@ def compile_packet_filter(expression: str) -> PacketFilter:
     )
 
 
+class _Compilation(Thread):
+    """libpcap at work on one form.
+
+    In a thread, so that it can be interrupted and given up.
+    """
+
+    def __init__(self, expression: str, link_type: LinkType) -> None:
+        super().__init__(daemon=True)
+        self._expression = expression
+        self._link_type = link_type
+        self._outcome: list[Instruction] | Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._outcome = compile_expression(self._expression, self._link_type)
+        except Exception as error:  # noqa: BLE001 (raised again in result)
+            self._outcome = error
+
+    def result(self) -> list[Instruction]:
+        """Return the program, or raise what compiling it raised."""
+        if self._outcome is None:
+            raise UsageError(
+                f"--filter-packet: libpcap did not compile the expression within {MAX_SECONDS:g} s:"
+                f" {_SHORTEN}"
+            )
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+def _compile_forms(expression: str) -> dict[str, _Compilation]:
+    compilations = {form: _Compilation(expression, link) for form, link in _FORMS.items()}
+    for compilation in compilations.values():
+        compilation.start()
+    deadline = time.monotonic() + MAX_SECONDS
+    for compilation in compilations.values():
+        compilation.join(max(0, deadline - time.monotonic()))
+    return compilations
+
+
 def _check_length(form: str, length: int) -> None:
     if length > MAX_INSTRUCTIONS:
         raise UsageError(
             f"--filter-packet: the expression is too long, its {form} form has {length:,} BPF"
-            f" instructions of {MAX_INSTRUCTIONS:,} at most: shorten it, for instance by"
-            " 'net' and 'portrange' instead of many hosts and ports"
+            f" instructions of {MAX_INSTRUCTIONS:,} at most: {_SHORTEN}"
         )

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from interop.meta_expressions import (
+from interop.meta_evaluation import (
     MEMORY_BASE,
     MEMORY_SIZE,
     Comparison,
     Joined,
     comparisons,
-    expression,
-    memory_for,
 )
+from interop.meta_expressions import expression, memory_for
 from lab.capabilities import require
 from retis_py.filters.meta import compile_meta_filter
 from retis_py.filters.meta_grammar import MAX_LENGTH, MAX_TERMS
