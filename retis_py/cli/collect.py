@@ -56,7 +56,7 @@ def _split(
     "-p",
     "--probe",
     "probes",
-    metavar="[TYPE:]TARGET[/stack]",
+    metavar="[TYPE:]TARGET[/OPTION]",
     multiple=True,
     help="Function or tracepoint to probe: kprobe (k), kretprobe (kr) or raw_tracepoint (tp), "
     "wildcards allowed: 'ip_rcv', 'kprobe:tcp_*', 'tp:skb:kfree_skb/stack'. "
@@ -78,6 +78,11 @@ def _split(
     help="Only packets whose metadata match: 'sk_buff.dev.name == \"eth0\"'. With -f both must.",
 )
 @click.option("--stack", is_flag=True, help="Add a stack trace to the events of all probes.")
+@click.option(
+    "--probe-stack",
+    is_flag=True,
+    help="Probe the functions, too, that show in the stack traces of events; needs a filter.",
+)
 @click.option(
     "--skb-sections",
     metavar="NAME[,NAME]",
@@ -144,6 +149,7 @@ def collect_command(
     packet_filter: str | None,
     meta_filter: str | None,
     stack: bool,
+    probe_stack: bool,
     skb_sections: tuple[str, ...],
     snaplen: int,
     out: Path | None,
@@ -174,6 +180,7 @@ def collect_command(
                 collectors=collectors,
                 probes=probes,
                 stack=stack,
+                probe_stack=probe_stack,
                 # What a profile asks for it asks for in full.
                 defaults=not (collectors or probes or options.profiles),
                 packet_filter=packet_filter,

@@ -48,6 +48,7 @@ class CollectOptions:
     collectors: tuple[str, ...]
     probes: tuple[str, ...]
     stack: bool
+    probe_stack: bool
     defaults: bool  # whether the default probes may be used
     packet_filter: str | None
     meta_filter: str | None
@@ -76,6 +77,7 @@ class Collection:
             collectors=options.collectors,
             probes=tuple(parse_probe(text) for text in options.probes),
             stack=options.stack,
+            probe_stack=options.probe_stack,
             defaults=options.defaults,
             packet_filter=options.packet_filter,
             meta_filter=options.meta_filter,

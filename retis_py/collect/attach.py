@@ -4,12 +4,12 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retis_py.collect.followed import FREEING_TRACEPOINTS, FollowedProbe
 from retis_py.collect.loader import AttachType, Loader, ProgramType
 from retis_py.collect.plan import Plan
-from retis_py.collect.program import PROBE_NUMBER, PROBE_SHAPE
+from retis_py.collect.program import HANDLING_ENDS, PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
 from retis_py.probes.probe import Probe, ProbeType, Shape
 
@@ -49,15 +49,22 @@ def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
     if functions and (plan.load_each or not loader.knows_function_address):
         for group in functions.values():
             for probe in group:
-                attached.extend(_attach_one_by_one(loader, [probe], probe.address))
+                attached.extend(_attach_one_by_one(loader, plan, [probe], probe.address))
     else:
         for group in functions.values():
-            attached.extend(_attach_functions(loader, group))
+            attached.extend(_attach_functions(loader, plan, group))
     if plan.program.tracking and not plan.followed:
         _attach_forgetting(loader)
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
     return attached
+
+
+def attach_function(loader: Loader, plan: Plan, probe: Probe) -> list[Attached]:
+    """Attach one more function, while the collection runs; empty where the kernel refuses it."""
+    number = 0 if loader.knows_function_address and not plan.load_each else probe.address
+    attached = _attach_one_by_one(loader, plan, [replace(probe, optional=True)], number)
+    return attached if attached[-1].probes else []
 
 
 def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
@@ -100,45 +107,50 @@ def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
             log.warning("cannot follow packets through %s: %s", probe.symbol, error.strerror)
 
 
-def _attach_functions(loader: Loader, probes: list[Probe]) -> list[Attached]:
+def _attach_functions(loader: Loader, plan: Plan, probes: list[Probe]) -> list[Attached]:
     """Attach functions of one shape."""
     if len(probes) >= _MANY:
         mark = loader.mark()
         try:
-            return _attach_at_once(loader, probes)
+            return _attach_at_once(loader, plan, probes)
         except OSError as error:
             loader.detach_since(mark)
             log.debug(
                 "kprobe.multi for %d functions: %s; attaching them one by one", len(probes), error
             )
-    return _attach_one_by_one(loader, probes, 0)
+    return _attach_one_by_one(loader, plan, probes, 0)
 
 
-def _steps(shape: Shape) -> list[tuple[str, bool]]:
-    """Return which functions of the program to attach, and whether at the return."""
-    if shape.type is ProbeType.KPROBE:
-        return [("kprobe", False)]
-    # The return first: an entry without its return would be kept for nothing.
-    return [("kretprobe", True), ("kretprobe_entry", False)]
+def _steps(plan: Plan, shape: Shape) -> list[tuple[str, bool]]:
+    """Return which functions of the program to attach, and whether at the return.
+
+    The return first: an entry without its return would be kept for nothing.
+    """
+    if shape.type is ProbeType.KRETPROBE:
+        return [("kretprobe", True), ("kretprobe_entry", False)]
+    handles = plan.program.stack_context and any(field == "skb" for field, _ in shape.arguments)
+    return [(HANDLING_ENDS, True), ("kprobe", False)] if handles else [("kprobe", False)]
 
 
-def _attach_at_once(loader: Loader, probes: list[Probe]) -> list[Attached]:
+def _attach_at_once(loader: Loader, plan: Plan, probes: list[Probe]) -> list[Attached]:
     shape = probes[0].shape
     constants = {PROBE_NUMBER: 0, PROBE_SHAPE: shape.number}
     attached = []
-    for function, at_return in _steps(shape):
+    for function, at_return in _steps(plan, shape):
         fd = loader.load(function, ProgramType.KPROBE, AttachType.TRACE_KPROBE_MULTI, constants)
         link = loader.attach_kprobes(fd, [probe.address for probe in probes], at_return)
         attached.append(Attached(fd, tuple(probes), (link,)))
     return attached
 
 
-def _attach_one_by_one(loader: Loader, probes: list[Probe], number: int) -> list[Attached]:
+def _attach_one_by_one(
+    loader: Loader, plan: Plan, probes: list[Probe], number: int
+) -> list[Attached]:
     """Attach functions of one shape; a ``number`` that is not 0 is the one function's address."""
     shape = probes[0].shape
     constants = {PROBE_NUMBER: number, PROBE_SHAPE: shape.number}
     attached = []
-    for function, at_return in _steps(shape):
+    for function, at_return in _steps(plan, shape):
         fd = loader.load(function, ProgramType.KPROBE, constants=constants)
         accepted, links = [], []
         for probe in probes:

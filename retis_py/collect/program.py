@@ -20,6 +20,9 @@ PROBE_NUMBER = 0x7265_7469_0000_0001
 PROBE_SHAPE = 0x7265_7469_0000_0002
 """Stand in the instructions for a probe's number and shape until they are loaded for it."""
 
+HANDLING_ENDS = "handling_ends"
+"""The function for the return of functions that handle a packet."""
+
 _PROBE_FILES = {
     ProbeType.KPROBE: "probes/kprobe.c",
     ProbeType.KRETPROBE: "probes/kretprobe.c",
@@ -39,6 +42,7 @@ class ProgramOptions:
     perf_buffer: bool = False  # instead of the BPF ring buffer
     tracking: bool = False
     follow_functions: bool = False  # with tracking: the kernel lets functions be probed
+    stack_context: bool = False  # some function is reported with the packet being handled
     packet_filter: "PacketFilter | None" = None
     meta_filter: str | None = None  # C text
 
@@ -53,13 +57,15 @@ class Program:
     """A program's text and what is in it.
 
     ``parts`` are the parts of its events in the order of their bits; ``functions`` those to
-    compile; ``tracking`` says whether it follows packets.
+    compile; ``tracking`` says whether it follows packets, ``stack_context`` whether it knows
+    which one is being handled.
     """
 
     text: str
     parts: tuple[Part, ...]
     functions: tuple[str, ...]
     tracking: bool
+    stack_context: bool
 
 
 def assemble(
@@ -92,6 +98,9 @@ def assemble(
     functions: list[str] = []
     if ProbeType.KRETPROBE in probe_types:
         pieces.splice("core/returns.h")
+    if options.stack_context:
+        pieces.splice("core/handled.h")
+        functions.append(HANDLING_ENDS)
     for probe_type in ProbeType:
         if probe_type in probe_types:
             pieces.splice(_PROBE_FILES[probe_type])
@@ -105,7 +114,7 @@ def assemble(
         )
 
     pieces.fill(structs_at, define_structs(_btfs(types), pieces.structs))
-    return Program(pieces.text(), parts, tuple(functions), options.tracking)
+    return Program(pieces.text(), parts, tuple(functions), options.tracking, options.stack_context)
 
 
 def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -> bool:
@@ -170,6 +179,7 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "LOCATE_PACKET": _locates_packets(collectors, options),
         "PACKET_FILTER": options.packet_filter is not None,
         "META_FILTER": options.meta_filter is not None,
+        "STACK_CONTEXT": options.stack_context,
     }
     constants |= {name: 1 for name, wanted in flags.items() if wanted}
     constants["FILTERED"] = int(options.filtered)

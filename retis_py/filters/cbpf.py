@@ -17,8 +17,11 @@ _COMPARISONS = {0x15: "==", 0x25: ">", 0x35: ">=", 0x45: "&"}
 _OPPOSITES = {"==": "!=", ">": "<=", ">=": "<"}
 _VERDICT = "return {verdict};"
 _REJECT = "\n\t\treturn false;"
+# The compiler must not put an operation on two values off to where its result is used: in a long
+# expression all values would wait for that on the stack, which is small.
+_NOW = '\n\tasm volatile("" : "+r"(A));'
 
-_LOADS = {0x20: "load_word", 0x28: "load_half", 0x30: "load_byte"}  # at a constant offset
+_LOADS = {0x20: "packet_word", 0x28: "packet_half", 0x30: "packet_byte"}  # at a constant offset
 _INDEXED_LOADS = {code + 0x20: load for code, load in _LOADS.items()}  # at X + a constant
 _MEMORY = {0x60: "A = {word};", 0x61: "X = {word};", 0x02: "{word} = A;", 0x03: "{word} = X;"}
 
@@ -33,7 +36,7 @@ _C = {
     0x07: "X = A;",
     0x87: "A = X;",
     0x84: "A = 0u - A;",
-    0xB1: f"if (!load_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",  # IPv4's header length
+    0xB1: f"if (!packet_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",  # IPv4's header length
     **{code: f"if (!{load}(p, {{k}}, &A)){_REJECT}" for code, load in _LOADS.items()},
     # The sum must not wrap around to a place at the packet's start.
     **{
@@ -43,11 +46,11 @@ _C = {
     **_MEMORY,
 }
 for _code, _sign in {0x04: "+", 0x14: "-", 0x24: "*", 0x44: "|", 0x54: "&", 0xA4: "^"}.items():
-    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"A {_sign}= X;"}
+    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"A {_sign}= X;{_NOW}"}
 for _code, _sign in {0x34: "/", 0x94: "%"}.items():
-    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"if (!X){_REJECT}\n\tA {_sign}= X;"}
+    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"if (!X){_REJECT}\n\tA {_sign}= X;{_NOW}"}
 for _code, _sign in {0x64: "<<", 0x74: ">>"}.items():
-    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"A = X < 32 ? A {_sign} X : 0;"}
+    _C |= {_code | _K: f"A {_sign}= {{k}};", _code | _X: f"A = X < 32 ? A {_sign} X : 0;{_NOW}"}
 
 # What C leaves undefined where the constant is out of its range.
 _CONSTANT_DIVISIONS = (0x34, 0x94)
@@ -65,7 +68,7 @@ class UntranslatableError(ValueError):
 def translate(program: Sequence[Instruction], name: str) -> str:
     """Write the program as ``static bool name(struct packet_view *p)``.
 
-    Around it there must be ``load_byte``, ``load_half`` and ``load_word``, each
+    Around it there must be ``packet_byte``, ``packet_half`` and ``packet_word``, each
     ``static bool (struct packet_view *p, u32 offset, u32 *value)``, false where that is out of
     range, and ``p->len``, the packet's length on the wire.
 

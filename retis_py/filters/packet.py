@@ -80,7 +80,7 @@ class _Compilation(Thread):
     def run(self) -> None:
         try:
             self._outcome = compile_expression(self._expression, self._link_type)
-        except Exception as error:  # noqa: BLE001 (raised again in result)
+        except Exception as error:
             self._outcome = error
 
     def result(self) -> list[Instruction]:

@@ -16,19 +16,19 @@ PREAMBLE = """
 #include <stddef.h>
 typedef uint8_t u8; typedef uint32_t u32; typedef uint64_t u64;
 struct packet_view { const u8 *start; u32 linear; u32 len; };
-static bool load_byte(struct packet_view *p, u32 at, u32 *value)
+static bool packet_byte(struct packet_view *p, u32 at, u32 *value)
 {
 	if ((u64)at + 1 > p->linear) return false;
 	*value = p->start[at];
 	return true;
 }
-static bool load_half(struct packet_view *p, u32 at, u32 *value)
+static bool packet_half(struct packet_view *p, u32 at, u32 *value)
 {
 	if ((u64)at + 2 > p->linear) return false;
 	*value = p->start[at] << 8 | p->start[at + 1];
 	return true;
 }
-static bool load_word(struct packet_view *p, u32 at, u32 *value)
+static bool packet_word(struct packet_view *p, u32 at, u32 *value)
 {
 	if ((u64)at + 4 > p->linear) return false;
 	*value = (u32)p->start[at] << 24 | p->start[at + 1] << 16 | p->start[at + 2] << 8 | p->start[at + 3];
