@@ -12,7 +12,7 @@ struct packet_view {
 /* False where the packet has no such bytes: the filter then rejects it. */
 static bool read_packet(struct packet_view *p, u32 offset, u32 size)
 {
-	if (p->linear < size || offset > p->linear - size)
+	if ((u64)offset + size > p->linear)
 		return false;
 	return !bpf_probe_read_kernel(&p->read, size, (void *)(p->start + offset));
 }

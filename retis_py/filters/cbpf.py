@@ -23,6 +23,9 @@ _NOW = '\n\tasm volatile("" : "+r"(A));'
 
 _LOADS = {0x20: "packet_word", 0x28: "packet_half", 0x30: "packet_byte"}  # at a constant offset
 _INDEXED_LOADS = {code + 0x20: load for code, load in _LOADS.items()}  # at X + a constant
+_SIZES = {"packet_word": 4, "packet_half": 2, "packet_byte": 1}
+_HEADER_LENGTH = 0xB1
+_KNOWN_INDEXES, _UNKNOWN_INDEXES = (0x01, _HEADER_LENGTH), (0x07, 0x61, 0x81)  # what sets X
 _MEMORY = {0x60: "A = {word};", 0x61: "X = {word};", 0x02: "{word} = A;", 0x03: "{word} = X;"}
 
 # Opcodes as in pcap/bpf.h. In the C, {k} is the constant.
@@ -36,7 +39,7 @@ _C = {
     0x07: "X = A;",
     0x87: "A = X;",
     0x84: "A = 0u - A;",
-    0xB1: f"if (!packet_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",  # IPv4's header length
+    _HEADER_LENGTH: f"if (!packet_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",  # IPv4's header length
     **{code: f"if (!{load}(p, {{k}}, &A)){_REJECT}" for code, load in _LOADS.items()},
     # The sum must not wrap around to a place at the packet's start.
     **{
@@ -86,6 +89,25 @@ def translate(program: Sequence[Instruction], name: str) -> str:
             lines.append(f"\t{text}")
     body = "\n".join(lines)
     return f"static bool {name}(struct packet_view *p)\n{{\n{body}\n}}\n"
+
+
+def reach(program: Sequence[Instruction]) -> int | None:
+    """Return how many bytes from the packet's start on it may read; None where the packet says it.
+
+    An upper bound: the register of indexed loads is only followed where it holds the length of an
+    IPv4 header (60 at most) or a constant.
+    """
+    index = [60 if i.code == _HEADER_LENGTH else i.k for i in program if i.code in _KNOWN_INDEXES]
+    known = not any(i.code in _UNKNOWN_INDEXES for i in program)
+    ends = [0]
+    for code, _, _, k in program:
+        if code in _INDEXED_LOADS:
+            if not known:
+                return None
+            ends.append(max(index, default=0) + k + _SIZES[_INDEXED_LOADS[code]])
+        elif code in _LOADS or code == _HEADER_LENGTH:
+            ends.append(k + _SIZES[_LOADS.get(code, "packet_byte")])
+    return max(ends)
 
 
 def _targets(program: Sequence[Instruction]) -> set[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Thread
 
 from retis_py.errors import UsageError
-from retis_py.filters.cbpf import UntranslatableError, translate
+from retis_py.filters.cbpf import UntranslatableError, reach, translate
 from retis_py.filters.libpcap import CompileError, Instruction, LinkType, compile_expression
 
 MAX_INSTRUCTIONS = 4096
@@ -27,13 +27,16 @@ class PacketFilter:
     """A filter's C functions, ``static bool packet_filter_l2(struct packet_view *p)`` and ``…_l3``.
 
     A form that the expression does not allow is None, and ``missing`` says why ("L3": "no VLAN
-    support for Raw IP"). The instructions are counted in classic BPF.
+    support for Raw IP"). The instructions are counted in classic BPF; the reach is how many bytes
+    from the packet's start on a form may read, None where the packet itself decides on that.
     """
 
     l2: str | None
     l3: str | None
     l2_instructions: int
     l3_instructions: int
+    l2_reach: int | None = None
+    l3_reach: int | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,6 +51,7 @@ def compile_packet_filter(expression: str) -> PacketFilter:
         raise UsageError("--filter-packet: a NUL character cannot be in an expression")
     texts: dict[str, str] = {}
     counts: dict[str, int] = {}
+    reaches: dict[str, int | None] = {}
     missing: dict[str, str] = {}
     for form, compilation in _compile_forms(expression).items():
         try:
@@ -55,13 +59,20 @@ def compile_packet_filter(expression: str) -> PacketFilter:
             _check_length(form, len(program))
             texts[form] = translate(program, f"packet_filter_{form.lower()}")
             counts[form] = len(program)
+            reaches[form] = reach(program)
         except (CompileError, UntranslatableError) as error:
             missing[form] = " ".join(str(error).split())
     if not texts:
         # What both forms refuse is a syntax error or the like, and the reasons are the same.
         raise UsageError(f"--filter-packet: {missing['L2']} (man pcap-filter has the syntax)")
     return PacketFilter(
-        texts.get("L2"), texts.get("L3"), counts.get("L2", 0), counts.get("L3", 0), missing
+        l2=texts.get("L2"),
+        l3=texts.get("L3"),
+        l2_instructions=counts.get("L2", 0),
+        l3_instructions=counts.get("L3", 0),
+        l2_reach=reaches.get("L2", 0),
+        l3_reach=reaches.get("L3", 0),
+        missing=missing,
     )
 
 

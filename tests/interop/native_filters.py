@@ -112,6 +112,13 @@ class NativeFilters:
         return Verdicts(ours.raw, theirs.raw)
 
 
+def interpret(program: Sequence[Instruction], packets: Packets) -> list[int]:
+    """libpcap's verdicts, packet by packet."""
+    array = (_Insn * len(program))(*program)
+    bpf_filter = libpcap().bpf_filter
+    return [int(bpf_filter(array, d, length, len(d)) != 0) for d, length in packets.packets]
+
+
 def libpcap() -> ctypes.CDLL:
     for name in LIBRARIES:
         try:
