@@ -19,9 +19,9 @@ static void add_packet(struct retis_context *c, struct buffer *b, struct event_h
 {
 	u32 at = *(volatile u32 *)&b->length, size = c->packet_linear;
 
-	if (!c->packet || at > TAIL_END)
+	if (!c->want_packet || at > TAIL_END)
 		return;
-	if (c->packet_ethertype) {
+	if (c->packet_is_l3) {
 		__builtin_memset(b->bytes + at, 0, ETH_HLEN);
 		*(u16 *)(b->bytes + at + ETH_HLEN - sizeof(u16)) = c->packet_ethertype;
 		header->packet_length = ETH_HLEN;
@@ -70,17 +70,28 @@ static void fill_header(struct retis_context *c, struct event_header *header)
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 }
 
-static int handle(struct retis_context *c)
+/* What the probe's arguments lead to. */
+static void look(struct retis_context *c)
 {
-	struct event_header *header;
-	struct buffer *b;
-
 	c->timestamp = bpf_ktime_get_ns();
 	complete_context(c);
-	if (c->type != PROBE_KRETPROBE)
-		TRACK(c);
+#ifdef LOCATE_PACKET
+	if (c->skb)
+		locate_packet(c);
+#endif
+}
 
-	b = take_buffer();
+static bool is_wanted(struct retis_context *c)
+{
+	look(c);
+	return FOLLOW(c);
+}
+
+static int report(struct retis_context *c)
+{
+	struct event_header *header;
+	struct buffer *b = take_buffer();
+
 	if (!b) {
 		count_loss(c, LOSS_BUFFER_BUSY);
 		return 0;

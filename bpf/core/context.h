@@ -28,9 +28,16 @@ struct retis_context {
 	struct sock *sk;		/* the skb's, else the argument */
 	u32 drop_reason;
 	u32 has_drop_reason;
+	/* Filled by locate_packet(). */
 	u64 packet;			/* its first byte, 0: none */
-	u32 packet_linear;		/* bytes that follow it */
-	u16 packet_ethertype;		/* set where it has no link-layer header yet; big endian */
+	u32 packet_len;			/* bytes from there on */
+	u32 packet_linear;		/* of these, those in one piece */
+	u16 packet_ethertype;		/* where it has no link-layer header yet; big endian */
+	u8 packet_is_l3;		/* it has none */
+	u8 want_packet;			/* its bytes go into the event */
+	/* Filled by follow() (bpf/core/tracking.h): the packet's tracking id, 0: none. */
+	u64 tracked_since;
+	u64 tracked_head;
 };
 
 /* skb->dev shares its place with rbnode (TCP's queues) and dev_scratch (UDP's): a device is one

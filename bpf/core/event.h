@@ -11,12 +11,21 @@ enum loss_cause {
 	LOSS_RING_FULL,
 	LOSS_BUFFER_BUSY,
 	LOSS_MAP_FULL,
+	LOSS_TRACKING_FULL,
 };
 
 struct loss_key {
 	u64 probe;
 	u32 type;
 	u32 cause;
+};
+
+/* A call of a function that is probed at its entry and its return. The stack pointer tells calls
+ * apart: the same function may be entered again from an interrupt before it returns.
+ */
+struct call_key {
+	u64 function;
+	u64 stack_pointer;		/* at the function's first instruction */
 };
 
 /* Where an event is built: too large for the stack. Two a CPU: an interrupt may come in between,

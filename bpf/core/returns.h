@@ -1,11 +1,4 @@
-/* Functions' arguments, kept from entry to return. The stack pointer tells calls apart: the same
- * function may be entered again from an interrupt before it returns.
- */
-
-struct call_key {
-	u64 function;
-	u64 stack_pointer;		/* at the function's first instruction */
-};
+/* Functions' arguments, kept from entry to return. */
 
 struct call {
 	struct sk_buff *skb;
@@ -14,6 +7,8 @@ struct call {
 	struct sock *sk;
 	u32 drop_reason;
 	u32 has_drop_reason;
+	u64 tracked_since;
+	u64 tracked_head;
 };
 
 /* The least recently used goes where a return was missed and its call stayed behind. */
@@ -22,17 +17,18 @@ BPF_TABLE("lru_hash", struct call_key, struct call, calls, 8192);
 static int enter(struct retis_context *c, u64 stack_pointer)
 {
 	struct call_key key = { .function = c->probe, .stack_pointer = stack_pointer };
-	struct call call = {
-		.skb = c->skb,
-		.dev = c->dev,
-		.net = c->net,
-		.sk = c->sk,
-		.drop_reason = c->drop_reason,
-		.has_drop_reason = c->has_drop_reason,
-	};
+	struct call call = {};
 
-	c->timestamp = bpf_ktime_get_ns();
-	TRACK(c);
+	if (!is_wanted(c))
+		return 0;
+	call.skb = c->skb;
+	call.dev = c->dev;
+	call.net = c->net;
+	call.sk = c->sk;
+	call.drop_reason = c->drop_reason;
+	call.has_drop_reason = c->has_drop_reason;
+	call.tracked_since = c->tracked_since;
+	call.tracked_head = c->tracked_head;
 	if (calls.update(&key, &call))
 		count_loss(c, LOSS_MAP_FULL);
 	return 0;
@@ -43,7 +39,9 @@ static int leave(struct retis_context *c, u64 stack_pointer)
 	struct call_key key = { .function = c->probe, .stack_pointer = stack_pointer };
 	struct call *call = calls.lookup(&key);
 
-	/* Entered before the probe was attached, or the map was full and that is counted. */
+	/* Not wanted, entered before the probe was attached, or the map was full and that is
+	 * counted.
+	 */
 	if (!call)
 		return 0;
 	c->skb = call->skb;
@@ -52,6 +50,9 @@ static int leave(struct retis_context *c, u64 stack_pointer)
 	c->sk = call->sk;
 	c->drop_reason = call->drop_reason;
 	c->has_drop_reason = call->has_drop_reason;
+	c->tracked_since = call->tracked_since;
+	c->tracked_head = call->tracked_head;
 	calls.delete(&key);
-	return handle(c);
+	look(c);
+	return report(c);
 }

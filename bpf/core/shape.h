@@ -14,6 +14,7 @@ enum shape_field {			/* as in retis_py/probes/probe.py */
 	SHAPE_SOCK,
 	SHAPE_DROP_REASON,
 	SHAPE_STACK,			/* no place: 1 with a stack trace, 0 without */
+	SHAPE_CONTEXT,			/* 1 where the packet is the one that is being handled */
 };
 
 #define LOADED_CONSTANT(name, placeholder)		\

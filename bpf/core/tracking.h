@@ -1,52 +1,80 @@
 /* Which packet is it: the time it was first seen and the head of its data then. The map's key is
- * the head, which clones share.
+ * the head, which clones share. What the stack does with heads is followed by probes of the core
+ * (bpf/probes/tracking.c): a head that is freed is forgotten, one that moves takes its packet along.
  */
 
-KERNEL_STRUCT(sk_buff, head, end, cloned, users.refs.counter);
-KERNEL_STRUCT(skb_shared_info, dataref.counter);
-
-#define DATAREF_MASK 0xffff		/* SKB_DATAREF_MASK: the upper half counts payload users */
+KERNEL_STRUCT(sk_buff, head);
 
 struct tracked {
 	u64 timestamp;			/* first seen, ns */
 	u64 orig_head;
+	u64 last_seen;			/* ns; user space collects what is stale */
 };
 
-BPF_TABLE("lru_hash", u64, struct tracked, tracked_packets, 16384);
+BPF_HASH(tracked_packets, u64, struct tracked, 32768);
+/* Packets whose head is being replaced, by the address of their skb. */
+BPF_HASH(moving_packets, u64, struct tracked, 1024);
 
-/* Not for what returns: that was seen at its entry, and by now the skb may be another's. */
-static void track(struct retis_context *c)
+/* A function of the stack between its entry and its return. */
+struct followed_call {
+	u64 skb;
+	u64 tracked_since;
+	u64 tracked_head;
+};
+
+BPF_TABLE("lru_hash", struct call_key, struct followed_call, followed_calls, 1024);
+
+static void store_tracked(struct retis_context *c, u64 head, struct tracked *entry)
 {
-	struct tracked entry = {};
-	u64 head;
-
-	if (!c->skb)
-		return;
-	head = (u64)READ(c->skb->head);
-	if (!head || tracked_packets.lookup(&head))
-		return;
-	entry.timestamp = c->timestamp;
-	entry.orig_head = head;
-	tracked_packets.insert(&head, &entry);
+	if (tracked_packets.update(&head, entry))
+		count_loss(c, LOSS_TRACKING_FULL);
 }
 
-static struct tracked *tracked(struct sk_buff *skb)
+/* The packet that the skb is known as, by its head or as one whose head is being replaced. */
+static struct tracked *find_tracked(struct retis_context *c, u64 head)
 {
-	u64 head = (u64)READ(skb->head);
+	struct tracked *entry = tracked_packets.lookup(&head), moved;
+	u64 skb = (u64)c->skb;
 
+	if (entry)
+		return entry;
+	entry = moving_packets.lookup(&skb);
+	if (!entry)
+		return NULL;
+	/* The replacement was not seen to end. */
+	moved = *entry;
+	moving_packets.delete(&skb);
+	store_tracked(c, head, &moved);
 	return tracked_packets.lookup(&head);
 }
 
-/* The skb is freed: once nobody shares its data the head may become another packet's. */
-static void forget(struct sk_buff *skb)
+/* Gives the context its packet's id and returns whether its event is wanted. Where there are
+ * filters a packet is followed from its first match on.
+ */
+static bool follow(struct retis_context *c)
 {
-	struct skb_shared_info *info;
-	u64 head = (u64)READ(skb->head);
+	struct tracked fresh = {}, *entry;
+	u64 head;
 
-	if (READ_sk_buff__cloned(skb)) {
-		info = (struct skb_shared_info *)(head + READ(skb->end));
-		if ((READ(info->dataref.counter) & DATAREF_MASK) > 1)
-			return;
+	if (!c->skb)
+		return !FILTERED;
+	head = (u64)READ(c->skb->head);
+	if (!head)
+		return !FILTERED;
+	entry = find_tracked(c, head);
+	if (entry) {
+		entry->last_seen = c->timestamp;
+		c->tracked_since = entry->timestamp;
+		c->tracked_head = entry->orig_head;
+		return true;
 	}
-	tracked_packets.delete(&head);
+	if (!matches_filters(c))
+		return false;
+	fresh.timestamp = c->timestamp;
+	fresh.last_seen = c->timestamp;
+	fresh.orig_head = head;
+	c->tracked_since = c->timestamp;
+	c->tracked_head = head;
+	store_tracked(c, head, &fresh);
+	return true;
 }

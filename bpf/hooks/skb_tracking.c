@@ -3,17 +3,13 @@
 static void hook_skb_tracking(struct retis_context *c, struct buffer *b)
 {
 	struct part_skb_tracking *part;
-	struct tracked *entry;
 
-	if (!c->skb)
-		return;
-	entry = tracked(c->skb);
-	if (!entry)
+	if (!c->tracked_since)
 		return;
 	part = ADD_PART(b, skb_tracking);
 	if (!part)
 		return;
-	part->orig_head = entry->orig_head;
-	part->timestamp = entry->timestamp;
+	part->orig_head = c->tracked_head;
+	part->timestamp = c->tracked_since;
 	part->skb = (u64)c->skb;
 }

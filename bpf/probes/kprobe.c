@@ -1,7 +1,6 @@
 /* A function's entry, loaded once for each shape: its address says which function it is. Kernels
  * before Linux 5.15 do not tell it, and it is loaded for each function with that as its number.
  */
-
 int kprobe(struct pt_regs *ctx)
 {
 	LOADED_CONSTANT(number, PROBE_NUMBER);
@@ -13,5 +12,30 @@ int kprobe(struct pt_regs *ctx)
 	};
 
 	fill_context(&c, ctx, shape);
-	return handle(&c);
+#ifdef STACK_CONTEXT
+	if (shape_field(shape, SHAPE_CONTEXT)) {
+		if (!take_handled(&c))
+			return 0;
+		look(&c);
+		return report(&c);
+	}
+#endif
+	if (!is_wanted(&c))
+		return 0;
+#ifdef STACK_CONTEXT
+	if (c.skb)
+		begin_handling(&c, PT_REGS_SP(ctx));
+#endif
+	return report(&c);
 }
+
+#ifdef STACK_CONTEXT
+int handling_ends(struct pt_regs *ctx)
+{
+	LOADED_CONSTANT(number, PROBE_NUMBER);
+
+	end_handling(number ? number : bpf_get_func_ip(ctx),
+		     PT_REGS_SP(ctx) - RETURN_ADDRESS_SIZE);
+	return 0;
+}
+#endif

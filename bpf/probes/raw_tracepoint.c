@@ -11,5 +11,7 @@ int raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 	};
 
 	fill_context(&c, ctx, shape);
-	return handle(&c);
+	if (!is_wanted(&c))
+		return 0;
+	return report(&c);
 }

@@ -56,13 +56,33 @@ def _split(
     "-p",
     "--probe",
     "probes",
-    metavar="[TYPE:]TARGET[/stack]",
+    metavar="[TYPE:]TARGET[/OPTION]",
     multiple=True,
     help="Function or tracepoint to probe: kprobe (k), kretprobe (kr) or raw_tracepoint (tp), "
     "wildcards allowed: 'ip_rcv', 'kprobe:tcp_*', 'tp:skb:kfree_skb/stack'. "
     "May be given several times.",
 )
+@click.option(
+    "-f",
+    "--filter-packet",
+    "packet_filter",
+    metavar="EXPRESSION",
+    help="Only packets that match, in the language of pcap-filter(7): 'tcp port 443'. Each is "
+    "followed from its first match on, whatever becomes of it.",
+)
+@click.option(
+    "-m",
+    "--filter-meta",
+    "meta_filter",
+    metavar="EXPRESSION",
+    help="Only packets whose metadata match: 'sk_buff.dev.name == \"eth0\"'. With -f both must.",
+)
 @click.option("--stack", is_flag=True, help="Add a stack trace to the events of all probes.")
+@click.option(
+    "--probe-stack",
+    is_flag=True,
+    help="Probe the functions, too, that show in the stack traces of events; needs a filter.",
+)
 @click.option(
     "--skb-sections",
     metavar="NAME[,NAME]",
@@ -126,7 +146,10 @@ def collect_command(
     *,
     collectors: tuple[str, ...],
     probes: tuple[str, ...],
+    packet_filter: str | None,
+    meta_filter: str | None,
     stack: bool,
+    probe_stack: bool,
     skb_sections: tuple[str, ...],
     snaplen: int,
     out: Path | None,
@@ -157,8 +180,11 @@ def collect_command(
                 collectors=collectors,
                 probes=probes,
                 stack=stack,
+                probe_stack=probe_stack,
                 # What a profile asks for it asks for in full.
                 defaults=not (collectors or probes or options.profiles),
+                packet_filter=packet_filter,
+                meta_filter=meta_filter,
                 skb_sections=skb_sections,
                 snaplen=snaplen,
                 out=out,

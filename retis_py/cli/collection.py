@@ -48,7 +48,10 @@ class CollectOptions:
     collectors: tuple[str, ...]
     probes: tuple[str, ...]
     stack: bool
+    probe_stack: bool
     defaults: bool  # whether the default probes may be used
+    packet_filter: str | None
+    meta_filter: str | None
     skb_sections: tuple[str, ...]
     snaplen: int
     out: Path | None
@@ -74,7 +77,10 @@ class Collection:
             collectors=options.collectors,
             probes=tuple(parse_probe(text) for text in options.probes),
             stack=options.stack,
+            probe_stack=options.probe_stack,
             defaults=options.defaults,
+            packet_filter=options.packet_filter,
+            meta_filter=options.meta_filter,
             perf_buffer=options.perf_buffer,
             load_each=options.load_each,
             collector_options=CollectorOptions(sections, options.snaplen),
@@ -129,6 +135,11 @@ class Collection:
                 self._status.clear()
                 stop.finish()
             _report(session.events, session.losses())
+            if session.stale.count:
+                log.info(
+                    "%s packet(s) not seen for 60 s are no longer tracked",
+                    f"{session.stale.count:,}",
+                )
 
     def _run(
         self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None

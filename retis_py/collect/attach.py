@@ -4,10 +4,12 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from retis_py.collect.followed import FREEING_TRACEPOINTS, FollowedProbe
 from retis_py.collect.loader import AttachType, Loader, ProgramType
-from retis_py.collect.program import FORGET, PROBE_NUMBER, PROBE_SHAPE, Program
+from retis_py.collect.plan import Plan
+from retis_py.collect.program import HANDLING_ENDS, PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
 from retis_py.probes.probe import Probe, ProbeType, Shape
 
@@ -16,9 +18,6 @@ log = logging.getLogger(__name__)
 # From this many functions on, kprobe.multi pays: it attaches hundreds in the time of a few, but
 # reaches only functions that ftrace can hook.
 _MANY = 16
-
-# The tracepoints that see packets freed; skb:consume_skb since Linux 2.6.35.
-_FREEING_TRACEPOINTS = ("kfree_skb", "consume_skb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +29,42 @@ class Attached:
     links: tuple[int, ...] = ()
 
 
-def attach_all(
-    loader: Loader, program: Program, probes: Sequence[Probe], load_each: bool = False
-) -> list[Attached]:
+def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
     """Attach all probes; those from a wildcard that the kernel refuses are warned about.
-
-    ``load_each`` loads a program for each function even where one could tell functions apart.
 
     Raises:
         RetisError: the kernel refuses a probe that was named, or the program.
     """
     attached = []
+    if plan.followed:
+        # First: of several kprobes at one function the newest runs first, and an event still
+        # wants the id of the packet that is forgotten here.
+        _attach_followed(loader, plan.followed)
     functions: dict[Shape, list[Probe]] = {}
-    for index, probe in enumerate(probes):
+    for index, probe in enumerate(plan.probes):
         if probe.type is ProbeType.RAW_TRACEPOINT:
             attached.append(_attach_tracepoint(loader, probe, index))
         else:
             functions.setdefault(probe.shape, []).append(probe)
-    if functions and (load_each or not loader.knows_function_address):
+    if functions and (plan.load_each or not loader.knows_function_address):
         for group in functions.values():
             for probe in group:
-                attached.extend(_attach_one_by_one(loader, [probe], probe.address))
+                attached.extend(_attach_one_by_one(loader, plan, [probe], probe.address))
     else:
         for group in functions.values():
-            attached.extend(_attach_functions(loader, group))
-    if FORGET in program.functions:
+            attached.extend(_attach_functions(loader, plan, group))
+    if plan.program.tracking and not plan.followed:
         _attach_forgetting(loader)
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
     return attached
+
+
+def attach_function(loader: Loader, plan: Plan, probe: Probe) -> list[Attached]:
+    """Attach one more function, while the collection runs; empty where the kernel refuses it."""
+    number = 0 if loader.knows_function_address and not plan.load_each else probe.address
+    attached = _attach_one_by_one(loader, plan, [replace(probe, optional=True)], number)
+    return attached if attached[-1].probes else []
 
 
 def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
@@ -74,53 +80,77 @@ def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
 
 def _attach_forgetting(loader: Loader) -> None:
     # Last, so that at a tracepoint that is probed too the event still has its packet's id.
-    forget = loader.load(FORGET, ProgramType.RAW_TRACEPOINT)
-    for name in _FREEING_TRACEPOINTS:
+    loaded = {
+        function: loader.load(function, ProgramType.RAW_TRACEPOINT)
+        for function in dict.fromkeys(FREEING_TRACEPOINTS.values())
+    }
+    for name, function in FREEING_TRACEPOINTS.items():
+        forget = loaded[function]
         try:
             loader.attach_raw_tracepoint(name, forget)
         except OSError as error:
-            log.warning("cannot follow packets until they are freed: skb:%s: %s", name, error)
+            log.warning("cannot follow packets until they are freed: %s: %s", name, error)
 
 
-def _attach_functions(loader: Loader, probes: list[Probe]) -> list[Attached]:
+def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
+    for each in followed:
+        probe = each.probe
+        steps = [(each.followed.at_entry, False)]
+        if each.followed.at_return is not None:
+            steps.insert(0, (each.followed.at_return, True))
+        constants = {PROBE_NUMBER: probe.address, PROBE_SHAPE: probe.shape.number}
+        try:
+            for function, at_return in steps:
+                fd = loader.load(function, ProgramType.KPROBE, constants=constants)
+                loader.attach_kprobe(fd, probe.address, at_return)
+        except OSError as error:
+            log.warning("cannot follow packets through %s: %s", probe.symbol, error.strerror)
+
+
+def _attach_functions(loader: Loader, plan: Plan, probes: list[Probe]) -> list[Attached]:
     """Attach functions of one shape."""
     if len(probes) >= _MANY:
         mark = loader.mark()
         try:
-            return _attach_at_once(loader, probes)
+            return _attach_at_once(loader, plan, probes)
         except OSError as error:
             loader.detach_since(mark)
             log.debug(
                 "kprobe.multi for %d functions: %s; attaching them one by one", len(probes), error
             )
-    return _attach_one_by_one(loader, probes, 0)
+    return _attach_one_by_one(loader, plan, probes, 0)
 
 
-def _steps(shape: Shape) -> list[tuple[str, bool]]:
-    """Return which functions of the program to attach, and whether at the return."""
-    if shape.type is ProbeType.KPROBE:
-        return [("kprobe", False)]
-    # The return first: an entry without its return would be kept for nothing.
-    return [("kretprobe", True), ("kretprobe_entry", False)]
+def _steps(plan: Plan, shape: Shape) -> list[tuple[str, bool]]:
+    """Return which functions of the program to attach, and whether at the return.
+
+    The return first: an entry without its return would be kept for nothing.
+    """
+    if shape.type is ProbeType.KRETPROBE:
+        return [("kretprobe", True), ("kretprobe_entry", False)]
+    handles = plan.program.stack_context and any(field == "skb" for field, _ in shape.arguments)
+    return [(HANDLING_ENDS, True), ("kprobe", False)] if handles else [("kprobe", False)]
 
 
-def _attach_at_once(loader: Loader, probes: list[Probe]) -> list[Attached]:
+def _attach_at_once(loader: Loader, plan: Plan, probes: list[Probe]) -> list[Attached]:
     shape = probes[0].shape
     constants = {PROBE_NUMBER: 0, PROBE_SHAPE: shape.number}
     attached = []
-    for function, at_return in _steps(shape):
+    for function, at_return in _steps(plan, shape):
         fd = loader.load(function, ProgramType.KPROBE, AttachType.TRACE_KPROBE_MULTI, constants)
         link = loader.attach_kprobes(fd, [probe.address for probe in probes], at_return)
         attached.append(Attached(fd, tuple(probes), (link,)))
     return attached
 
 
-def _attach_one_by_one(loader: Loader, probes: list[Probe], number: int) -> list[Attached]:
+def _attach_one_by_one(
+    loader: Loader, plan: Plan, probes: list[Probe], number: int
+) -> list[Attached]:
     """Attach functions of one shape; a ``number`` that is not 0 is the one function's address."""
     shape = probes[0].shape
     constants = {PROBE_NUMBER: number, PROBE_SHAPE: shape.number}
     attached = []
-    for function, at_return in _steps(shape):
+    for function, at_return in _steps(plan, shape):
         fd = loader.load(function, ProgramType.KPROBE, constants=constants)
         accepted, links = [], []
         for probe in probes:

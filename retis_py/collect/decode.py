@@ -37,12 +37,16 @@ class Decoder:
         self._layouts: dict[int, _Layout] = {}
         self._probes: dict[tuple[int, int], Probe] = {}
         for index, probe in enumerate(probes):
-            number = probe.type.number
             if probe.type is ProbeType.RAW_TRACEPOINT:
-                self._probes[number, index] = probe
+                self._probes[probe.type.number, index] = probe
             else:
-                self._probes[number, probe.address] = probe
-                self._probes.setdefault((number, probe.address + _ENDBR_SIZE), probe)
+                self.add_function(probe)
+
+    def add_function(self, probe: Probe) -> None:
+        """Know a function that is attached from now on."""
+        number = probe.type.number
+        self._probes[number, probe.address] = probe
+        self._probes.setdefault((number, probe.address + _ENDBR_SIZE), probe)
 
     def probe(self, kind: int, key: int) -> Probe | None:
         """Return the probe with that number of its type and that index or address."""

@@ -29,6 +29,7 @@ _INSTRUCTION_SIZE = 8
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _VERIFIER_LOG_SIZE = 1 << 20
+_BATCH = 4096
 _CALL = 0x85
 _EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 _GET_FUNC_IP = 173  # BPF_FUNC_get_func_ip
@@ -76,6 +77,33 @@ class Map:
             if self._lib.bpf_map_lookup_elem(self.fd, key, value) == 0:
                 yield key.raw, value.raw
             previous = key
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all entries of a hash, some thousand with each system call (Linux 5.6 on)."""
+        key_size, value_size = self.definition.key_size, self.definition.value_size
+        keys = ctypes.create_string_buffer(key_size * _BATCH)
+        values = ctypes.create_string_buffer(value_size * _BATCH)
+        position = ctypes.create_string_buffer(max(key_size, 4))
+        start, result = None, 0
+        while result == 0:
+            count = ctypes.c_uint32(_BATCH)
+            result = self._lib.bpf_map_lookup_batch(
+                self.fd, start, position, keys, values, ctypes.byref(count), None
+            )
+            if result not in (0, -errno.ENOENT):
+                yield from self.items()
+                return
+            start = position
+            all_keys, all_values = keys.raw, values.raw
+            for i in range(count.value):
+                yield (
+                    all_keys[i * key_size : (i + 1) * key_size],
+                    all_values[i * value_size : (i + 1) * value_size],
+                )
+
+    def delete(self, key: bytes) -> bool:
+        """Remove an entry; return whether it was there."""
+        return bool(self._lib.bpf_map_delete_elem(self.fd, key) == 0)
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set an entry."""

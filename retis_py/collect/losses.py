@@ -19,6 +19,7 @@ class LossCause(StrEnum):
     RING_FULL = "ring full"
     BUFFER_BUSY = "buffer busy"
     MAP_FULL = "map full"
+    TRACKING_FULL = "tracking map full"
     REENTERED = "probe hit while it ran"
 
 
@@ -34,7 +35,10 @@ def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) 
     for key, value in loader.maps["losses"].items():
         address, kind, cause = _KEY.unpack(key)
         probe = decoder.probe(kind, address)
-        losses[str(probe) if probe else "?", _NUMBERED[cause]] += _COUNT.unpack(value)[0]
+        losses[
+            str(probe) if probe else "a function that packets are followed through",
+            _NUMBERED[cause],
+        ] += _COUNT.unpack(value)[0]
     for group in attached:
         misses = loader.program_misses(group.program)
         misses += sum(loader.link_misses(link) for link in group.links)

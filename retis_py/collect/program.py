@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from retis_py.collect.followed import FREEING_TRACEPOINTS, PROGRAM_FUNCTIONS
 from retis_py.collect.structs import define_structs, extract_declarations
 from retis_py.collectors.collector import Collector, Part
 from retis_py.events.wire import HEADER
@@ -11,12 +13,15 @@ from retis_py.probes.probe import ProbeType
 from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 
+if TYPE_CHECKING:
+    from retis_py.filters.packet import PacketFilter
+
 PROBE_NUMBER = 0x7265_7469_0000_0001
 PROBE_SHAPE = 0x7265_7469_0000_0002
 """Stand in the instructions for a probe's number and shape until they are loaded for it."""
 
-FORGET = "forget_packet"
-"""The function that ends the tracking of a packet."""
+HANDLING_ENDS = "handling_ends"
+"""The function for the return of functions that handle a packet."""
 
 _PROBE_FILES = {
     ProbeType.KPROBE: "probes/kprobe.c",
@@ -36,6 +41,15 @@ class ProgramOptions:
 
     perf_buffer: bool = False  # instead of the BPF ring buffer
     tracking: bool = False
+    follow_functions: bool = False  # with tracking: the kernel lets functions be probed
+    stack_context: bool = False  # some function is reported with the packet being handled
+    packet_filter: "PacketFilter | None" = None
+    meta_filter: str | None = None  # C text
+
+    @property
+    def filtered(self) -> bool:
+        """Whether only some packets are wanted."""
+        return self.packet_filter is not None or self.meta_filter is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +57,15 @@ class Program:
     """A program's text and what is in it.
 
     ``parts`` are the parts of its events in the order of their bits; ``functions`` those to
-    compile.
+    compile; ``tracking`` says whether it follows packets, ``stack_context`` whether it knows
+    which one is being handled.
     """
 
     text: str
     parts: tuple[Part, ...]
     functions: tuple[str, ...]
+    tracking: bool
+    stack_context: bool
 
 
 def assemble(
@@ -66,6 +83,9 @@ def assemble(
     structs_at = pieces.reserve()
     pieces.splice("core/context.h")
     pieces.splice("core/event.h")
+    if _locates_packets(collectors, options):
+        pieces.splice("core/packet.h")
+    _add_filters(pieces, options)
     if options.tracking:
         pieces.splice("core/tracking.h")
     for collector in collectors:
@@ -78,16 +98,40 @@ def assemble(
     functions: list[str] = []
     if ProbeType.KRETPROBE in probe_types:
         pieces.splice("core/returns.h")
+    if options.stack_context:
+        pieces.splice("core/handled.h")
+        functions.append(HANDLING_ENDS)
     for probe_type in ProbeType:
         if probe_type in probe_types:
             pieces.splice(_PROBE_FILES[probe_type])
             functions += _FUNCTIONS[probe_type]
     if options.tracking:
-        pieces.splice("probes/forget.c")
-        functions.append(FORGET)
+        pieces.splice("probes/tracking.c")
+        functions += (
+            PROGRAM_FUNCTIONS
+            if options.follow_functions
+            else dict.fromkeys(FREEING_TRACEPOINTS.values())
+        )
 
     pieces.fill(structs_at, define_structs(_btfs(types), pieces.structs))
-    return Program(pieces.text(), parts, tuple(functions))
+    return Program(pieces.text(), parts, tuple(functions), options.tracking, options.stack_context)
+
+
+def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -> bool:
+    return options.packet_filter is not None or any("packet" in c.hooks for c in collectors)
+
+
+def _add_filters(pieces: "_Pieces", options: ProgramOptions) -> None:
+    if options.packet_filter is not None:
+        pieces.splice("core/filter.h")
+        for name, text in (("L2", options.packet_filter.l2), ("L3", options.packet_filter.l3)):
+            if text is not None:
+                pieces.add(
+                    f'#define PACKET_FILTER_{name} 1\n#line 1 "{name} packet filter"\n{text}'
+                )
+    if options.meta_filter is not None:
+        pieces.add(f'#line 1 "metadata filter"\n{options.meta_filter}')
+    pieces.splice("core/select.h")
 
 
 class _Pieces:
@@ -129,8 +173,16 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "PROBE_SHAPE": f"{PROBE_SHAPE:#x}ULL",
         "RETURN_ADDRESS_SIZE": "(sizeof(u64))",
     }
-    if options.perf_buffer:
-        constants["PERF_BUFFER"] = 1
+    flags = {
+        "PERF_BUFFER": options.perf_buffer,
+        "FOLLOW_FUNCTIONS": options.follow_functions,
+        "LOCATE_PACKET": _locates_packets(collectors, options),
+        "PACKET_FILTER": options.packet_filter is not None,
+        "META_FILTER": options.meta_filter is not None,
+        "STACK_CONTEXT": options.stack_context,
+    }
+    constants |= {name: 1 for name, wanted in flags.items() if wanted}
+    constants["FILTERED"] = int(options.filtered)
     for collector in collectors:
         constants |= collector.defines(types)
     lines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
@@ -152,5 +204,5 @@ def _wire_structs(parts: Sequence[Part]) -> str:
 
 def _chain_macros(collectors: Sequence[Collector], options: ProgramOptions) -> str:
     hooks = " ".join(f"hook_{hook}(c, b);" for c in collectors for hook in c.hooks)
-    track = "track(c)" if options.tracking else "do { } while (0)"
-    return f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n#define TRACK(c) {track}\n"
+    follow = "follow(c)" if options.tracking else "true"
+    return f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n#define FOLLOW(c) {follow}\n"

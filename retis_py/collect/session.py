@@ -8,16 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from retis_py.collect.attach import Attached, attach_all
+from retis_py.collect.attach import Attached, attach_all, attach_function
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, MapType
 from retis_py.collect.losses import Losses, read_losses
 from retis_py.collect.perfbuffer import PerfBuffers
 from retis_py.collect.plan import Plan
+from retis_py.collect.probe_stack import StackProber
 from retis_py.collect.ring import RecordSource, RingBuffer
+from retis_py.collect.stale import StaleEntries
 from retis_py.events.event import Event
 from retis_py.kernel.host import Host
+from retis_py.probes.probe import Probe
+from retis_py.probes.resolve import MAX_PROBES
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Session:
         sizes = {
             "events": buffer_size if ring_type == MapType.RINGBUF else host.highest_cpu + 1,
             # An entry for each probe and cause, and some for what should not happen.
-            "losses": 4 * len(plan.probes) + 8,
+            "losses": 4 * (MAX_PROBES if plan.stack_probing else len(plan.probes)) + 64,
         }
         self._loader = Loader(compiled, sizes)
         self._attached: list[Attached] = []
@@ -60,6 +64,19 @@ class Session:
         self._backlog_size = 0
         self._losses: Losses | None = None
         self.events = 0
+        tracking = ("tracked_packets", "moving_packets")
+        self.stale = StaleEntries(
+            *(self._loader.maps[n] for n in tracking if n in self._loader.maps)
+        )
+        self._prober = None
+        if plan.stack_probing is not None:
+            self._prober = StackProber(
+                plan.stack_probing.resolver,
+                self._attach_function,
+                plan.probes,
+                plan.stack_probing.hidden,
+                plan.stack_probing.show_all,
+            )
         events = self._loader.maps["events"]
         self._source: RecordSource
         if ring_type == MapType.RINGBUF:
@@ -73,9 +90,7 @@ class Session:
         Raises:
             RetisError: the kernel refuses one that was named.
         """
-        self._attached = attach_all(
-            self._loader, self._plan.program, self._plan.probes, self._plan.load_each
-        )
+        self._attached = attach_all(self._loader, self._plan)
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -106,6 +121,7 @@ class Session:
         wait = _SHORTEST
         while not is_over():
             fetched = self._fetch()
+            self.stale.collect_if_due()
             if self._hand_over(handle, limit, _DECODED_AT_ONCE):
                 return
             idle()
@@ -141,6 +157,15 @@ class Session:
         attached = self._attached if self._loader.attached else ()
         return read_losses(self._loader, attached, self._decoder)
 
+    def _attach_function(self, probe: Probe) -> bool:
+        if not self._loader.attached:
+            return False  # what comes now is what was left
+        attached = attach_function(self._loader, self._plan, probe)
+        if attached:
+            self._decoder.add_function(probe)
+            self._attached.extend(attached)
+        return bool(attached)
+
     def _fetch(self, limited: bool = True) -> int:
         room = _BACKLOG_LIMIT - self._backlog_size if limited else self._buffer_size
         records = self._source.drain(room) if room > 0 else []
@@ -157,6 +182,8 @@ class Session:
             self._backlog_size -= len(record)
             event = self._decoder.decode(record)
             self.events += 1
+            if self._prober is not None:
+                self._prober.see(event)
             handle(event)
         return limit is not None and self.events >= limit
 

@@ -101,7 +101,6 @@ class SymbolTable:
     def _load(self) -> None:
         started = time.monotonic()
         self._loaded_at = started
-        self._texts.clear()
         core, modules = _Block(), list[bytes]()
         try:
             for lines in _text_lines(self._path):
@@ -123,6 +122,9 @@ class SymbolTable:
         block.join(core)
         block.extend(modules[above:])
         self._block = block
+        # What is known stays known, or each address in a module would have the table read again.
+        found = ((address, self._lookup(address)[0]) for address in self._texts)
+        self._texts = {address: text for address, text in found if text is not None}
         if not core.addresses:
             self._warn(f"{self._path} hides them (sysctl kernel.kptr_restrict)")
         log.debug("%d symbols in %.0f ms", len(self), 1e3 * (time.monotonic() - started))

@@ -63,6 +63,7 @@ class ProbeRequest:
     type: ProbeType
     target: str
     stack: bool = False
+    context: bool = False
 
     @property
     def is_pattern(self) -> bool:
@@ -84,12 +85,13 @@ class Shape:
     type: ProbeType
     arguments: tuple[tuple[str, int], ...]
     stack: bool
+    context: bool = False
 
     @property
     def number(self) -> int:
         """The constant that says so to the program (bpf/core/shape.h)."""
         positions = dict(self.arguments)
-        number = int(self.stack)
+        number = int(self.context) << _SHAPE_BITS | int(self.stack)
         for field in reversed(FED_FIELDS.values()):
             number = number << _SHAPE_BITS | self._place(positions.get(field))
         return number
@@ -109,7 +111,8 @@ class Probe:
 
     ``symbol`` is as events have it, ``ip_rcv`` or ``skb:kfree_skb``; ``address`` is the
     function's, 0 for tracepoints. An ``optional`` one came from a wildcard: collection goes on
-    without it where the kernel refuses it.
+    without it where the kernel refuses it. One with ``context`` has no packet of its own and is
+    reported with the one that is being handled.
     """
 
     type: ProbeType
@@ -118,11 +121,12 @@ class Probe:
     stack: bool = False
     address: int = 0
     optional: bool = False
+    context: bool = False
 
     @property
     def shape(self) -> Shape:
         """What its program is loaded for."""
-        return Shape(self.type, self.arguments, self.stack)
+        return Shape(self.type, self.arguments, self.stack, self.context)
 
     @property
     def name(self) -> str:
@@ -144,9 +148,11 @@ def parse_probe(text: str) -> ProbeRequest:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError(f"probe '{text}': names of functions and tracepoints are plain ASCII")
     body, *options = text.split("/")
-    unknown = [o for o in options if o != "stack"]
+    unknown = [o for o in options if o not in ("stack", "stack-context")]
     if unknown:
-        raise UsageError(f"probe '{text}': unknown option '{unknown[0]}', the only one is '/stack'")
+        raise UsageError(
+            f"probe '{text}': unknown option '{unknown[0]}', use /stack or /stack-context"
+        )
     kind, colon, target = body.partition(":")
     if not colon:
         kind, target = "kprobe", body
@@ -166,7 +172,10 @@ def parse_probe(text: str) -> ProbeRequest:
             )
     elif not target or ":" in target:
         raise UsageError(f"probe '{text}': a function's name is expected, as in kprobe:ip_rcv")
-    return ProbeRequest(probe_type, target, stack="stack" in options)
+    context = "stack-context" in options
+    if context and probe_type is not ProbeType.KPROBE:
+        raise UsageError(f"probe '{text}': /stack-context is for functions' entries (kprobe)")
+    return ProbeRequest(probe_type, target, "stack" in options, context)
 
 
 def fed_arguments(arguments: list[Argument], feeds: frozenset[str]) -> tuple[tuple[str, int], ...]:

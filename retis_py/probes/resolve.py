@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_PROBES = 1024
 
+_TRACE = 5  # below logging.DEBUG, as in cli/log.py
+
 
 class Types:
     """The kernel's types and, as they are asked for, those of its modules."""
@@ -30,6 +32,12 @@ class Types:
     def __init__(self, vmlinux: Btf) -> None:
         self.vmlinux = vmlinux
         self._modules: dict[str, Btf | None] = {}
+
+    @property
+    def conntrack(self) -> list[Btf]:
+        """Those of the module nf_conntrack, where it is one."""
+        btf = self.module("nf_conntrack")
+        return [btf] if btf else []
 
     def module(self, name: str) -> Btf | None:
         """Return a loaded module's types."""
@@ -81,6 +89,14 @@ class Resolver:
                         "or narrow the wildcard"
                     )
         return self._with_addresses(list(found.values()))
+
+    def find_function(self, name: str) -> Probe | None:
+        """Return a probe with stacks for a function, None where it has no use here."""
+        try:
+            return self.resolve([ProbeRequest(ProbeType.KPROBE, name, stack=True)])[0]
+        except (UsageError, MissingPrerequisite) as error:
+            log.log(_TRACE, "not probed: %s", error)
+            return None
 
     def _expand(self, request: ProbeRequest) -> Iterator[Probe]:
         if request.type is ProbeType.RAW_TRACEPOINT:
@@ -157,9 +173,10 @@ class Resolver:
         for name, (count, module) in sorted(names.items()):
             # Of several functions with one name nobody can tell which one is meant.
             fed = self._wildcard_arguments(name, module) if count == 1 else ()
-            if fed:
+            if fed or (request.context and count == 1):
                 usable += 1
-                yield Probe(request.type, name, fed, optional=True)
+                context = request.context and not _has_packet(fed)
+                yield Probe(request.type, name, fed, optional=True, context=context)
         if not usable:
             raise UsageError(
                 f"none of the {len(names)} functions that match '{request}' has an argument "
@@ -191,6 +208,9 @@ class Resolver:
             raise UsageError(
                 f"cannot use '{request}': the type information (BTF) does not know its arguments"
             )
+        if request.context:
+            fed = fed_arguments(arguments[:REGISTER_ARGUMENTS], self._feeds)
+            return Probe(request.type, name, fed, context=not _has_packet(fed))
         return Probe(request.type, name, self._usable(request, arguments))
 
     def _module_arguments(self, name: str) -> list[Argument] | None:
@@ -238,6 +258,10 @@ class Resolver:
         if variants:
             return f" (the compiler made {variants[0]} of it, whose arguments are not known)"
         return ""
+
+
+def _has_packet(fed: tuple[tuple[str, int], ...]) -> bool:
+    return any(field == "skb" for field, _ in fed)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

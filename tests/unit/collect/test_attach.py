@@ -27,21 +27,21 @@ def loader(full_program: Compiled, open_descriptors: None) -> Iterator[Loader]:
 
 
 def test_all(loader: Loader, full_plan: Plan) -> None:
-    attached = attach_all(loader, full_plan.program, full_plan.probes)
+    attached = attach_all(loader, full_plan)
     assert [a.probes for a in attached] == [(p,) for p in full_plan.probes]
     assert len({a.program for a in attached}) == len(attached)
 
 
 def test_a_named_probe_that_is_refused(loader: Loader, full_plan: Plan) -> None:
     with pytest.raises(RetisError, match="skb:no_such_tracepoint: No such file"):
-        attach_all(loader, full_plan.program, [*full_plan.probes, MADE_UP])
+        attach_all(loader, replace(full_plan, probes=[*full_plan.probes, MADE_UP]))
 
 
 def test_a_wildcards_probe_that_is_refused(
     loader: Loader, full_plan: Plan, caplog: pytest.LogCaptureFixture
 ) -> None:
     probes = [replace(MADE_UP, optional=True), full_plan.probes[0]]
-    attached = attach_all(loader, full_plan.program, probes)
+    attached = attach_all(loader, replace(full_plan, probes=probes))
     assert [p for a in attached for p in a.probes] == [full_plan.probes[0]]
     assert "cannot attach raw_tracepoint:skb:no_such_tracepoint" in caplog.text
     assert "going on without it" in caplog.text
@@ -49,7 +49,7 @@ def test_a_wildcards_probe_that_is_refused(
 
 def test_nothing_is_left(loader: Loader, full_plan: Plan) -> None:
     with pytest.raises(RetisError, match="the kernel refuses every probe"):
-        attach_all(loader, full_plan.program, [replace(MADE_UP, optional=True)])
+        attach_all(loader, replace(full_plan, probes=[replace(MADE_UP, optional=True)]))
 
 
 @pytest.mark.skipif(CAPABILITIES["kprobes"]() is None, reason="this kernel has kprobes")
@@ -58,7 +58,7 @@ def test_functions_without_kprobes(full_plan: Plan, loader: Loader) -> None:
     loader._functions["kprobe"] = loader._functions["raw_tracepoint"]
     function = Probe(ProbeType.KPROBE, "ip_rcv", (("skb", 0),), address=0xFFFFFFFF81000000)
     with pytest.raises(RetisError, match="cannot attach kprobe:ip_rcv: "):
-        attach_all(loader, full_plan.program, [function])
+        attach_all(loader, replace(full_plan, probes=[function]))
 
 
 def test_losses_by_probe_and_cause(loader: Loader, full_plan: Plan) -> None:
@@ -71,5 +71,5 @@ def test_losses_by_probe_and_cause(loader: Loader, full_plan: Plan) -> None:
         (first, LossCause.RING_FULL): 5,
         (first, LossCause.MAP_FULL): 1,
         (second, LossCause.BUFFER_BUSY): 2**40,
-        ("?", LossCause.RING_FULL): 3,
+        ("a function that packets are followed through", LossCause.RING_FULL): 3,
     }

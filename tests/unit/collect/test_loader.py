@@ -51,7 +51,7 @@ def number(value: int) -> bytes:
 @pytest.mark.usefixtures("open_descriptors")
 def test_all_is_given_back(full_program: Compiled) -> None:
     with Loader(full_program, {"events": SIZE}) as loader:
-        assert loader.load("forget_packet", ProgramType.RAW_TRACEPOINT) > 0
+        assert loader.load("forget_traced", ProgramType.RAW_TRACEPOINT) > 0
         assert loader.attached
         loader.detach()
         assert not loader.attached
@@ -81,7 +81,7 @@ def test_the_programs_constants_are_all_there(full_program: Compiled) -> None:
 
 def test_maps_sizes(full_program: Compiled) -> None:
     with Loader(full_program, {"events": SIZE, "losses": 77}) as loader:
-        for name, entries in (("events", SIZE), ("losses", 77), ("tracked_packets", 16384)):
+        for name, entries in (("events", SIZE), ("losses", 77), ("tracked_packets", 32768)):
             text = Path(f"/proc/self/fdinfo/{loader.maps[name].fd}").read_text()
             assert f"max_entries:\t{entries}\n" in text
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from lab.capabilities import require
+from retis_py.collect.followed import FREEING_TRACEPOINTS, PROGRAM_FUNCTIONS
 from retis_py.collect.loader import Loader, MapType, ProgramType
 from retis_py.collect.program import (
-    FORGET,
     PROBE_NUMBER,
     PROBE_SHAPE,
     Program,
@@ -39,12 +39,17 @@ def program(
     *,
     probe_types: Iterable[ProbeType] = (TP,),
     perf_buffer: bool = False,
+    follow_functions: bool = False,
     snaplen: int = 255,
 ) -> Program:
     options = CollectorOptions(frozenset(sections), snaplen)
     chosen = [c for c in all_collectors(options) if c.name in set(collectors)]
+    tracking = TRACKING in set(collectors)
     return assemble(
-        chosen, set(probe_types), types, ProgramOptions(perf_buffer, TRACKING in set(collectors))
+        chosen,
+        set(probe_types),
+        types,
+        ProgramOptions(perf_buffer, tracking, follow_functions and tracking),
     )
 
 
@@ -78,8 +83,15 @@ def accepted(made: Program) -> None:
                     shape = Shape(probe_type, arguments, stack).number
                     kind = ProgramType.RAW_TRACEPOINT if probe_type is TP else ProgramType.KPROBE
                     loader.load(function, kind, constants={PROBE_NUMBER: 3, PROBE_SHAPE: shape})
-        if FORGET in compiled.functions:
-            loader.load(FORGET, ProgramType.RAW_TRACEPOINT)
+        for function in dict.fromkeys(FREEING_TRACEPOINTS.values()):
+            if function in compiled.functions:
+                loader.load(function, ProgramType.RAW_TRACEPOINT)
+        for function in PROGRAM_FUNCTIONS:
+            if function in compiled.functions:
+                shape = Shape(ProbeType.KPROBE, fields("skb"), stack=False).number
+                loader.load(
+                    function, ProgramType.KPROBE, constants={PROBE_NUMBER: 3, PROBE_SHAPE: shape}
+                )
 
 
 def is_ring(maps: Iterable[object]) -> bool:
@@ -120,8 +132,14 @@ def test_functions(types: Types) -> None:
         "kprobe",
         "kretprobe_entry",
         "kretprobe",
-        FORGET,
+        *FREEING_TRACEPOINTS.values(),
     }
+    accepted(made)
+
+
+def test_functions_of_the_stack_that_packets_are_followed_through(types: Types) -> None:
+    made = program(types, follow_functions=True)
+    assert set(made.functions) == {"raw_tracepoint", *PROGRAM_FUNCTIONS}
     accepted(made)
 
 

@@ -1,0 +1,122 @@
+/* Packets whose first bytes are not all in the skb's linear part: what a filter may read of them is
+ * put together in a buffer first. Needs what retis_py/filters/pages.py defines; without it such
+ * packets end for a filter where their linear part ends.
+ */
+
+#ifdef DIRECT_MAP
+KERNEL_STRUCT(sk_buff, head, end);
+KERNEL_STRUCT(skb_shared_info, nr_frags, frags);
+/* bv_*: since Linux 5.4 (commit b8b576a16f79), netmem: since 6.9 (commit 21d2e6737c97). */
+KERNEL_STRUCT(skb_frag_t, netmem, len, offset, bv_page, bv_len, bv_offset, page.p, page_offset, size);
+
+#define GATHER_MAX 2048			/* a power of two */
+#define FRAGMENTS_MAX 17		/* MAX_SKB_FRAGS by default */
+#define NET_IOV 1			/* netmem_is_net_iov(): a device's memory, not ours to read */
+
+/* Two a CPU: an interrupt may come in between. The second half is never kept, the verifier does not
+ * see that a start and a size in the first never sum up to more than that.
+ */
+struct gathered {
+	u32 busy;
+	u32 unused;
+	u8 bytes[2 * GATHER_MAX];
+};
+
+BPF_TABLE("percpu_array", u32, struct gathered, gathered_packets, 2);
+
+/* The fragment's first byte, 0 where it cannot be read. */
+static u64 fragment_address(struct skb_frag_t *fragment, u32 *size)
+{
+	u64 page;
+	u32 offset;
+
+#if !defined(NO_skb_frag_t__netmem)
+	page = (u64)READ(fragment->netmem);
+	offset = READ(fragment->offset);
+	*size = READ(fragment->len);
+	if (page & NET_IOV)
+		return 0;
+#elif !defined(NO_skb_frag_t__bv_page)
+	page = (u64)READ(fragment->bv_page);
+	offset = READ(fragment->bv_offset);
+	*size = READ(fragment->bv_len);
+#else
+	page = (u64)READ(fragment->page.p);
+	offset = READ(fragment->page_offset);
+	*size = READ(fragment->size);
+#endif
+	if (!page)
+		return 0;
+	return DIRECT_MAP + (page - PAGE_STRUCTS) / PAGE_STRUCT_SIZE * PAGE_SIZE + offset;
+}
+
+static struct gathered *take_gathered(void)
+{
+	u32 first = 0, second = 1;
+	struct gathered *g = gathered_packets.lookup(&first);
+
+	if (g && g->busy)
+		g = gathered_packets.lookup(&second);
+	if (!g || g->busy)
+		return NULL;
+	g->busy = 1;
+	return g;
+}
+
+static u32 append(struct gathered *g, u32 at, u64 from, u32 size)
+{
+	if (at >= GATHER_MAX)
+		return at;
+	if (size > GATHER_MAX - at)
+		size = GATHER_MAX - at;
+	if (size > GATHER_MAX || bpf_probe_read_kernel(g->bytes + at, size, (void *)from))
+		return GATHER_MAX + 1;
+	return at + size;
+}
+
+/* Lets the view reach as far as the filter reads, from the skb's fragments, and at most up to
+ * GATHER_MAX. What it returns is to be given back when the filter has run.
+ */
+static struct gathered *gather(struct packet_view *p, struct sk_buff *skb, u32 reach)
+{
+	struct skb_shared_info *info;
+	struct skb_frag_t *fragment;
+	u32 at, size, before, count, i;
+	struct gathered *g;
+	u64 from;
+
+	if (p->linear >= p->len || p->linear >= reach || p->linear >= GATHER_MAX)
+		return NULL;
+	g = take_gathered();
+	if (!g)
+		return NULL;
+	at = append(g, 0, p->start, p->linear);
+	info = (struct skb_shared_info *)((u64)READ(skb->head) + READ(skb->end));
+	count = READ(info->nr_frags);
+	for (i = 0; i < FRAGMENTS_MAX; i++) {
+		if (i >= count || at >= GATHER_MAX || at >= reach)
+			break;
+		fragment = (struct skb_frag_t *)((u64)info->frags + i * sizeof(info->frags[0]));
+		from = fragment_address(fragment, &size);
+		if (!from)
+			break;
+		before = at;
+		at = append(g, at, from, size);
+		if (at > GATHER_MAX) {
+			at = before;
+			break;
+		}
+	}
+	if (at <= GATHER_MAX) {
+		p->start = (u64)g->bytes;
+		p->linear = at;
+	}
+	return g;
+}
+
+static void release_gathered(struct gathered *g)
+{
+	if (g)
+		g->busy = 0;
+}
+#endif

@@ -1,0 +1,1 @@
+"""What the user's filter expressions mean, as C for the program."""
