@@ -130,7 +130,7 @@ def test_fields_are_numbered_as_in_the_program() -> None:
     text = (bpf_dir() / "core/shape.h").read_text()
     names = re.findall(r"SHAPE_(\w+),", text[text.index("enum shape_field") :].split("}")[0])
     short = {"skb": "SKB", "dev": "DEV", "net": "NET", "sk": "SOCK", "drop_reason": "DROP_REASON"}
-    assert names == [*(short[field] for field in FED_FIELDS.values()), "STACK"]
+    assert names == [*(short[field] for field in FED_FIELDS.values()), "STACK", "CONTEXT"]
 
 
 def places(number: int) -> list[int]:
@@ -142,6 +142,7 @@ def test_tracepoint_shape() -> None:
     shape = Shape(TP, (("drop_reason", 2), ("skb", 0), ("sk", 3)), stack=True)
     assert places(shape.number) == [0, 255, 255, 3, 2, 1, 0, 0]
     assert places(Shape(TP, (), stack=False).number) == [255, 255, 255, 255, 255, 0, 0, 0]
+    assert places(Shape(TP, (), stack=False, context=True).number)[5:] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
