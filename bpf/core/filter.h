@@ -39,6 +39,6 @@ static bool packet_word(struct packet_view *p, u32 offset, u32 *value)
 {
 	if (!read_packet(p, offset, sizeof(u32)))
 		return false;
-	*value = bpf_ntohl(p->read);
+	*value = __builtin_bswap32(p->read);
 	return true;
 }

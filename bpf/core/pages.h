@@ -10,7 +10,6 @@ KERNEL_STRUCT(skb_shared_info, nr_frags, frags);
 KERNEL_STRUCT(skb_frag_t, netmem, len, offset, bv_page, bv_len, bv_offset, page.p, page_offset, size);
 
 #define GATHER_MAX 2048			/* a power of two */
-#define FRAGMENTS_MAX 17		/* MAX_SKB_FRAGS by default */
 #define NET_IOV 1			/* netmem_is_net_iov(): a device's memory, not ours to read */
 
 /* Two a CPU: an interrupt may come in between. The second half is never kept, the verifier does not
@@ -18,7 +17,7 @@ KERNEL_STRUCT(skb_frag_t, netmem, len, offset, bv_page, bv_len, bv_offset, page.
  */
 struct gathered {
 	u32 busy;
-	u32 unused;
+	u32 length;
 	u8 bytes[2 * GATHER_MAX];
 };
 
@@ -60,57 +59,63 @@ static struct gathered *take_gathered(void)
 	if (!g || g->busy)
 		return NULL;
 	g->busy = 1;
+	g->length = 0;
 	return g;
 }
 
-static u32 append(struct gathered *g, u32 at, u64 from, u32 size)
+static bool append(struct gathered *g, u64 from, u64 size)
 {
+	u64 at = *(volatile u32 *)&g->length;
+
 	if (at >= GATHER_MAX)
-		return at;
+		return false;
 	if (size > GATHER_MAX - at)
 		size = GATHER_MAX - at;
+	/* For the verifier, which does not follow the line above; the compiler does. */
+	asm volatile("" : "+r"(size));
 	if (size > GATHER_MAX || bpf_probe_read_kernel(g->bytes + at, size, (void *)from))
-		return GATHER_MAX + 1;
-	return at + size;
+		return false;
+	g->length = at + size;
+	return true;
 }
 
-/* Lets the view reach as far as the filter reads, from the skb's fragments, and at most up to
+/* False where the next one need not, or must not, be added. */
+static bool add_fragment(struct gathered *g, struct skb_shared_info *info, u32 i, u32 count,
+			 u32 reach)
+{
+	struct skb_frag_t *fragment;
+	u32 size = 0;
+	u64 from;
+
+	if (i >= count || g->length >= reach)
+		return false;
+	fragment = (struct skb_frag_t *)((u64)info->frags + i * sizeof(info->frags[0]));
+	from = fragment_address(fragment, &size);
+	return from && append(g, from, size);
+}
+
+/* Lets the view reach as far as the filter reads, with the skb's first fragments, at most up to
  * GATHER_MAX. What it returns is to be given back when the filter has run.
  */
 static struct gathered *gather(struct packet_view *p, struct sk_buff *skb, u32 reach)
 {
 	struct skb_shared_info *info;
-	struct skb_frag_t *fragment;
-	u32 at, size, before, count, i;
 	struct gathered *g;
-	u64 from;
+	u32 count;
 
 	if (p->linear >= p->len || p->linear >= reach || p->linear >= GATHER_MAX)
 		return NULL;
 	g = take_gathered();
-	if (!g)
-		return NULL;
-	at = append(g, 0, p->start, p->linear);
+	if (!g || !append(g, p->start, p->linear))
+		return g;
 	info = (struct skb_shared_info *)((u64)READ(skb->head) + READ(skb->end));
 	count = READ(info->nr_frags);
-	for (i = 0; i < FRAGMENTS_MAX; i++) {
-		if (i >= count || at >= GATHER_MAX || at >= reach)
-			break;
-		fragment = (struct skb_frag_t *)((u64)info->frags + i * sizeof(info->frags[0]));
-		from = fragment_address(fragment, &size);
-		if (!from)
-			break;
-		before = at;
-		at = append(g, at, from, size);
-		if (at > GATHER_MAX) {
-			at = before;
-			break;
-		}
-	}
-	if (at <= GATHER_MAX) {
-		p->start = (u64)g->bytes;
-		p->linear = at;
-	}
+	/* No loop: kernels before 6.7 take one with a spilled counter for endless. */
+#define FRAGMENT(i) add_fragment(g, info, i, count, reach)
+	(void)(FRAGMENT(0) && FRAGMENT(1) && FRAGMENT(2) && FRAGMENT(3) &&
+	       FRAGMENT(4) && FRAGMENT(5) && FRAGMENT(6) && FRAGMENT(7));
+	p->start = (u64)g->bytes;
+	p->linear = g->length;
 	return g;
 }
 

@@ -24,7 +24,7 @@ _NOW = '\n\tasm volatile("" : "+r"(A));'
 _LOADS = {0x20: "packet_word", 0x28: "packet_half", 0x30: "packet_byte"}  # at a constant offset
 _INDEXED_LOADS = {code + 0x20: load for code, load in _LOADS.items()}  # at X + a constant
 _SIZES = {"packet_word": 4, "packet_half": 2, "packet_byte": 1}
-_HEADER_LENGTH = 0xB1
+_HEADER_LENGTH = 0xB1  # of the IPv4 header that starts there
 _KNOWN_INDEXES, _UNKNOWN_INDEXES = (0x01, _HEADER_LENGTH), (0x07, 0x61, 0x81)  # what sets X
 _MEMORY = {0x60: "A = {word};", 0x61: "X = {word};", 0x02: "{word} = A;", 0x03: "{word} = X;"}
 
@@ -39,7 +39,7 @@ _C = {
     0x07: "X = A;",
     0x87: "A = X;",
     0x84: "A = 0u - A;",
-    _HEADER_LENGTH: f"if (!packet_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",  # IPv4's header length
+    _HEADER_LENGTH: f"if (!packet_byte(p, {{k}}, &X)){_REJECT}\n\tX = (X & 0xf) << 2;",
     **{code: f"if (!{load}(p, {{k}}, &A)){_REJECT}" for code, load in _LOADS.items()},
     # The sum must not wrap around to a place at the packet's start.
     **{

@@ -31,7 +31,10 @@ static bool packet_half(struct packet_view *p, u32 at, u32 *value)
 static bool packet_word(struct packet_view *p, u32 at, u32 *value)
 {
 	if ((u64)at + 4 > p->linear) return false;
-	*value = (u32)p->start[at] << 24 | p->start[at + 1] << 16 | p->start[at + 2] << 8 | p->start[at + 3];
+	u32 high, low;
+	packet_half(p, at, &high);
+	packet_half(p, at + 2, &low);
+	*value = high << 16 | low;
 	return true;
 }
 """
@@ -46,7 +49,7 @@ void run(u32 i, const u8 *bytes, const u32 *at, const u32 *caplen, const u32 *le
 	}
 }
 void interpret(interpreter *f, const void *program, const u8 *bytes, const u32 *at,
-	       const u32 *caplen, const u32 *len, u32 n, u8 *out)
+		const u32 *caplen, const u32 *len, u32 n, u8 *out)
 {
 	for (u32 j = 0; j < n; j++)
 		out[j] = !!f(program, bytes + at[j], len[j], caplen[j]);

@@ -2,7 +2,6 @@
 
 import shutil
 from itertools import cycle, islice
-from pathlib import Path
 from random import Random
 
 import pytest

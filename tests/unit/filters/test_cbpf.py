@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from interop.native_filters import NativeFilters, Packets
 from interop.packet_strategies import repeatable
-
 from retis_py.filters.cbpf import MEMORY_WORDS, UntranslatableError, translate
 from retis_py.filters.libpcap import Instruction
 

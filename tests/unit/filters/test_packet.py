@@ -5,17 +5,17 @@ import subprocess
 import sys
 
 import pytest
+
 from interop.native_filters import Packets, interpret
 from interop.packet_builders import ethernet, ipv4, samples, tcp
 from lab.capabilities import require
-from unit.collect.running import Runner, compile_text
-
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.filters import libpcap, packet
 from retis_py.filters.libpcap import LinkType, compile_expression
 from retis_py.filters.packet import MAX_INSTRUCTIONS, PacketFilter, compile_packet_filter
 from retis_py.resources import bpf_dir
+from unit.collect.running import Runner, compile_text
 
 
 def sum_of_bytes(count: int) -> str:
@@ -210,7 +210,7 @@ int run_{name}(struct bpf_raw_tracepoint_args *ctx)
 def kernel_text(forms: dict[str, str]) -> str:
     return (
         "#include <linux/types.h>\n#include <bcc/helpers.h>\n"
-        "#define bpf_ntohs(x) __builtin_bswap16(x)\n#define bpf_ntohl(x) __builtin_bswap32(x)\n"
+        "#define bpf_ntohs(x) __builtin_bswap16(x)\n"
         f"struct packet {{ u32 linear; u32 len; u8 bytes[{ROOM}]; }};\n"
         "BPF_ARRAY(packets, struct packet, 1);\n"
         + (bpf_dir() / "core/filter.h").read_text()
