@@ -18,8 +18,7 @@ BPF_HASH(moving_packets, u64, struct tracked, 1024);
 /* A function of the stack between its entry and its return. */
 struct followed_call {
 	u64 skb;
-	u64 tracked_since;
-	u64 tracked_head;
+	struct tracked id;
 };
 
 BPF_TABLE("lru_hash", struct call_key, struct followed_call, followed_calls, 1024);

@@ -67,13 +67,13 @@ int forget_freed(struct bpf_raw_tracepoint_args *ctx)
 #endif
 
 #ifdef FOLLOW_FUNCTIONS
-/* pskb_expand_head() and its kin give an skb a new head. */
-int move_begins(struct pt_regs *ctx)
+/* Keeps the packet's id until the function returns; where its head moves also for whoever sees the
+ * skb in between.
+ */
+static int begin_call(struct pt_regs *ctx, u64 number, u64 shape, bool moves)
 {
-	LOADED_CONSTANT(number, PROBE_NUMBER);
-	LOADED_CONSTANT(shape, PROBE_SHAPE);
 	struct retis_context c = { .probe = number, .type = PROBE_KPROBE };
-	struct call_key key = { .function = c.probe, .stack_pointer = PT_REGS_SP(ctx) };
+	struct call_key key = { .function = number, .stack_pointer = PT_REGS_SP(ctx) };
 	struct followed_call call = {};
 	struct tracked *entry;
 	u64 skb = 0, head;
@@ -85,85 +85,74 @@ int move_begins(struct pt_regs *ctx)
 	if (!entry)
 		return 0;
 	call.skb = skb;
-	if (moving_packets.update(&skb, entry) || followed_calls.update(&key, &call))
+	call.id = *entry;
+	if ((moves && moving_packets.update(&skb, entry)) || followed_calls.update(&key, &call))
 		count_loss(&c, LOSS_TRACKING_FULL);
 	return 0;
+}
+
+/* The same packet is at another head from now on. */
+static void end_call(u64 number, struct sk_buff *skb, struct tracked *id)
+{
+	struct retis_context c = { .probe = number, .type = PROBE_KPROBE };
+	u64 head = (u64)READ(skb->head);
+
+	if (head)
+		store_tracked(&c, head, id);
+}
+
+/* pskb_expand_head() and its kin give an skb a new head. */
+int move_begins(struct pt_regs *ctx)
+{
+	LOADED_CONSTANT(number, PROBE_NUMBER);
+	LOADED_CONSTANT(shape, PROBE_SHAPE);
+
+	return begin_call(ctx, number, shape, true);
 }
 
 int move_ends(struct pt_regs *ctx)
 {
 	LOADED_CONSTANT(number, PROBE_NUMBER);
-	struct retis_context c = { .probe = number, .type = PROBE_KPROBE };
 	struct call_key key = {
-		.function = c.probe,
+		.function = number,
 		.stack_pointer = PT_REGS_SP(ctx) - RETURN_ADDRESS_SIZE,
 	};
-	struct followed_call *call = followed_calls.lookup(&key);
-	struct tracked *entry, moved;
-	u64 skb, head;
+	struct followed_call *found = followed_calls.lookup(&key), call;
 
-	if (!call)
+	if (!found)
 		return 0;
-	skb = call->skb;
+	call = *found;
 	followed_calls.delete(&key);
-	entry = moving_packets.lookup(&skb);
-	if (!entry)
-		return 0;
-	moved = *entry;
-	moving_packets.delete(&skb);
-	head = (u64)READ(((struct sk_buff *)skb)->head);
-	store_tracked(&c, head, &moved);
+	moving_packets.delete(&call.skb);
+	end_call(number, (struct sk_buff *)call.skb, &call.id);
 	return 0;
 }
 
 /* skb_copy() and its kin return a packet that is the same in another place. */
-int copy_ends(struct pt_regs *ctx)
-{
-	LOADED_CONSTANT(number, PROBE_NUMBER);
-	struct retis_context c = { .probe = number, .type = PROBE_KPROBE };
-	struct call_key key = {
-		.function = c.probe,
-		.stack_pointer = PT_REGS_SP(ctx) - RETURN_ADDRESS_SIZE,
-	};
-	struct followed_call *call = followed_calls.lookup(&key);
-	struct sk_buff *copy = (struct sk_buff *)PT_REGS_RC(ctx);
-	struct tracked entry = {};
-	u64 head;
-
-	if (!call)
-		return 0;
-	entry.timestamp = call->tracked_since;
-	entry.orig_head = call->tracked_head;
-	entry.last_seen = bpf_ktime_get_ns();
-	followed_calls.delete(&key);
-	if (!copy)
-		return 0;
-	head = (u64)READ(copy->head);
-	if (head)
-		store_tracked(&c, head, &entry);
-	return 0;
-}
-
 int copy_begins(struct pt_regs *ctx)
 {
 	LOADED_CONSTANT(number, PROBE_NUMBER);
 	LOADED_CONSTANT(shape, PROBE_SHAPE);
-	struct retis_context c = { .probe = number, .type = PROBE_KPROBE };
-	struct call_key key = { .function = c.probe, .stack_pointer = PT_REGS_SP(ctx) };
-	struct followed_call call = {};
-	struct tracked *entry;
-	u64 skb = 0, head;
 
-	if (!read_argument(ctx, shape, SHAPE_SKB, &skb))
+	return begin_call(ctx, number, shape, false);
+}
+
+int copy_ends(struct pt_regs *ctx)
+{
+	LOADED_CONSTANT(number, PROBE_NUMBER);
+	struct call_key key = {
+		.function = number,
+		.stack_pointer = PT_REGS_SP(ctx) - RETURN_ADDRESS_SIZE,
+	};
+	struct followed_call *found = followed_calls.lookup(&key), call;
+	struct sk_buff *copy = (struct sk_buff *)PT_REGS_RC(ctx);
+
+	if (!found)
 		return 0;
-	head = (u64)READ(((struct sk_buff *)skb)->head);
-	entry = tracked_packets.lookup(&head);
-	if (!entry)
-		return 0;
-	call.tracked_since = entry->timestamp;
-	call.tracked_head = entry->orig_head;
-	if (followed_calls.update(&key, &call))
-		count_loss(&c, LOSS_TRACKING_FULL);
+	call = *found;
+	followed_calls.delete(&key);
+	if (copy)
+		end_call(number, copy, &call.id);
 	return 0;
 }
 #endif

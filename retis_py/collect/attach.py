@@ -51,8 +51,9 @@ def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
             for probe in group:
                 attached.extend(_attach_one_by_one(loader, plan, [probe], probe.address))
     else:
+        at_once = sum(map(len, functions.values())) >= _MANY
         for group in functions.values():
-            attached.extend(_attach_functions(loader, plan, group))
+            attached.extend(_attach_functions(loader, plan, group, at_once))
     if plan.program.tracking and not plan.followed:
         _attach_forgetting(loader)
     if not any(a.probes for a in attached):
@@ -107,9 +108,11 @@ def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
             log.warning("cannot follow packets through %s: %s", probe.symbol, error.strerror)
 
 
-def _attach_functions(loader: Loader, plan: Plan, probes: list[Probe]) -> list[Attached]:
+def _attach_functions(
+    loader: Loader, plan: Plan, probes: list[Probe], at_once: bool
+) -> list[Attached]:
     """Attach functions of one shape."""
-    if len(probes) >= _MANY:
+    if at_once:
         mark = loader.mark()
         try:
             return _attach_at_once(loader, plan, probes)

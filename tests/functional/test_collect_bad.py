@@ -13,7 +13,8 @@ from lab.mounts import retis_after, retis_as_nobody
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("root", "btf")]
 
-PROBE = ("-p", "tp:net:netif_rx")
+# Collectors by name: what others have to say about this kernel is no business of these tests.
+PROBE = ("-c", "skb,dev,ns", "-p", "tp:net:netif_rx")
 
 
 def assert_is_one_line(result: cli.Result, *, exit_code: int) -> str:

@@ -281,7 +281,9 @@ def test_many_functions_are_attached_at_once_where_possible(
     if has_fprobe():
         assert links["kprobe_multi"] >= 1
         assert not one_by_one
-        assert sum(links.values()) < 30
+        # Functions that few share their arguments' places with are still attached singly.
+        [loaded] = re.findall(r"(\d+) probe\(s\) loaded", made.result.stderr)
+        assert int(loaded) - links["perf"] >= 50
     else:
         assert "kprobe_multi" not in links
         assert one_by_one

@@ -57,7 +57,7 @@ def mixed() -> Iterator[Collection]:
 
 def test_it_is_mixed(mixed: Collection) -> None:
     printed = cli.retis("print", mixed.path).stdout
-    for part in ("who-has", "echo", "ICMPv6", "Flags [S]", "drop (reason NO_SOCKET)"):
+    for part in ("who-has", "ICMP (1) type 8", "ICMPv6", "Flags [S]", "drop (reason NO_SOCKET)"):
         assert part.lower() in printed.lower()
     for section in ("skb", "skb-drop", "skb-tracking", "packet", "dev", "netns"):
         assert any(section in event for event in mixed.events), section

@@ -315,7 +315,10 @@ def test_text_with_the_link_layer(everything: Collection) -> None:
 @fast_machine_only
 @pytest.mark.parametrize("name", ["packet", "dev", "ns", "tcp", "ipv4"])
 def test_old_section_names_warn(root: None, btf: None, name: str) -> None:
-    result = cli.retis("collect", "--skb-sections", f"{name},meta", "--print-bpf")
+    result = cli.retis(
+        *("collect", "-c", "skb", "-p", "tp:net:netif_rx"),
+        *("--skb-sections", f"{name},meta", "--print-bpf"),
+    )
     assert result.exit_code == 0
     warnings = [line for line in result.stderr.splitlines() if "[WARN]" in line]
     assert len(warnings) == 1
