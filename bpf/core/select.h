@@ -1,6 +1,20 @@
 /* Filters: whether a packet that nobody has asked for yet is asked for now. */
 
 #ifdef PACKET_FILTER
+static bool view_matches(struct retis_context *c, struct packet_view *view)
+{
+	if (c->packet_is_l3) {
+#ifdef PACKET_FILTER_L3
+		return packet_filter_l3(view);
+#endif
+	} else {
+#ifdef PACKET_FILTER_L2
+		return packet_filter_l2(view);
+#endif
+	}
+	return false;
+}
+
 static bool packet_matches(struct retis_context *c)
 {
 	struct packet_view view = {
@@ -8,19 +22,19 @@ static bool packet_matches(struct retis_context *c)
 		.linear = c->packet_linear,
 		.len = c->packet_len,
 	};
+	bool matches;
 
 	if (!c->packet)
 		return false;
-	if (c->packet_is_l3) {
-#ifdef PACKET_FILTER_L3
-		return packet_filter_l3(&view);
+#ifdef DIRECT_MAP
+	struct gathered *gathered = gather(&view, c->skb, PACKET_FILTER_REACH);
+
+	matches = view_matches(c, &view);
+	release_gathered(gathered);
+#else
+	matches = view_matches(c, &view);
 #endif
-	} else {
-#ifdef PACKET_FILTER_L2
-		return packet_filter_l2(&view);
-#endif
-	}
-	return false;
+	return matches;
 }
 #endif
 

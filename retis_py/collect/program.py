@@ -85,7 +85,7 @@ def assemble(
     pieces.splice("core/event.h")
     if _locates_packets(collectors, options):
         pieces.splice("core/packet.h")
-    _add_filters(pieces, options)
+    _add_filters(pieces, types, options)
     if options.tracking:
         pieces.splice("core/tracking.h")
     for collector in collectors:
@@ -121,10 +121,19 @@ def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -
     return options.packet_filter is not None or any("packet" in c.hooks for c in collectors)
 
 
-def _add_filters(pieces: "_Pieces", options: ProgramOptions) -> None:
-    if options.packet_filter is not None:
+def _add_filters(pieces: "_Pieces", types: Types, options: ProgramOptions) -> None:
+    packet_filter = options.packet_filter
+    if packet_filter is not None:
+        from retis_py.filters.pages import page_macros  # noqa: PLC0415 (most have no filter)
+
+        reaches = (packet_filter.l2_reach, packet_filter.l3_reach)
+        known = [reach for reach in reaches if reach is not None]
+        reach = max(known) if len(known) == len(reaches) else "GATHER_MAX"
+        macros = page_macros(types.vmlinux) | {"PACKET_FILTER_REACH": reach}
+        pieces.add("".join(f"#define {name} {value}\n" for name, value in macros.items()))
         pieces.splice("core/filter.h")
-        for name, text in (("L2", options.packet_filter.l2), ("L3", options.packet_filter.l3)):
+        pieces.splice("core/pages.h")
+        for name, text in (("L2", packet_filter.l2), ("L3", packet_filter.l3)):
             if text is not None:
                 pieces.add(
                     f'#define PACKET_FILTER_{name} 1\n#line 1 "{name} packet filter"\n{text}'
