@@ -66,13 +66,14 @@ class FollowedProbe:
     followed: Followed
 
 
-def find_followed(host: Host, vmlinux: Btf) -> Sequence[FollowedProbe]:
+def find_followed(host: Host, vmlinux: Btf, asked_for: bool) -> Sequence[FollowedProbe]:
     """Return the functions that this kernel has; says what cannot be followed without the others.
 
-    Empty where no function can be probed.
+    Empty where no function can be probed, which is a warning where tracking was ``asked_for``.
     """
     if host.kprobes_unavailable:
-        log.warning(
+        log.log(
+            logging.WARNING if asked_for else logging.INFO,
             "tracking works by tracepoints only, since %s: packets are not followed where the "
             "stack gives them a new head (encapsulation, copies, GRO)",
             host.kprobes_unavailable,

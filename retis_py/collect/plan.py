@@ -91,7 +91,11 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
     filters = _compile_filters(options, types)
     stack_context = any(probe.context for probe in probes)
     tracking = bool(filters) or stack_context or any(c.name == "skb-tracking" for c in collectors)
-    followed = find_followed(host, types.vmlinux) if tracking else ()
+    followed = (
+        find_followed(host, types.vmlinux, bool(filters) or "skb-tracking" in options.collectors)
+        if tracking
+        else ()
+    )
     program = assemble(
         collectors,
         {probe.type for probe in probes} | ({ProbeType.KPROBE} if stack_probing else set()),
