@@ -16,6 +16,7 @@ from retis_py.events.text import TextFormat
 _SIZE = re.compile(r"(\d{1,12})\s*(?:([kMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = {"": 0, "k": 10, "m": 20, "g": 30}
 _LARGEST_BUFFER = 1 << 31
+TRACKING_ENTRIES = 32768
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
@@ -139,6 +140,13 @@ def _split(
 @click.option(
     "--load-each", is_flag=True, hidden=True, help="Load a program a function, for tests."
 )
+@click.option(
+    "--tracking-entries",
+    type=click.IntRange(min=1),
+    default=TRACKING_ENTRIES,
+    hidden=True,
+    help="Packets that can be tracked at a time, for tests.",
+)
 @text_options
 @click.pass_obj
 def collect_command(
@@ -162,6 +170,7 @@ def collect_command(
     print_bpf: bool,
     perf_buffer: bool,
     load_each: bool,
+    tracking_entries: int,
     text_format: TextFormat,
 ) -> None:
     """Trace packets on the running kernel.
@@ -196,6 +205,7 @@ def collect_command(
                 allow_system_changes=allow_system_changes,
                 perf_buffer=perf_buffer,
                 load_each=load_each,
+                tracking_entries=tracking_entries,
                 text_format=text_format,
                 kconf=options.kconf,
             )

@@ -63,6 +63,7 @@ class CollectOptions:
     allow_system_changes: bool
     perf_buffer: bool
     load_each: bool
+    tracking_entries: int
     text_format: TextFormat
     kconf: Path | None
 
@@ -113,7 +114,13 @@ class Collection:
             if options.out is None or options.print_too:
                 printer = self._printer()
             session = closing.enter_context(
-                Session(plan, compiler, self._host, size_of_ring(options.buffer_size))
+                Session(
+                    plan,
+                    compiler,
+                    self._host,
+                    size_of_ring(options.buffer_size),
+                    options.tracking_entries,
+                )
             )
             stop = Stop()
             log.info("%d probe(s) loaded", session.attach())

@@ -44,15 +44,23 @@ class Session:
     """A running collection; to be used in a ``with`` statement, which ends it.
 
     ``buffer_size`` is that of the ring buffer in bytes, a power of two and a multiple of the page
-    size.
+    size; ``tracking_entries`` how many packets can be tracked at a time.
     """
 
-    def __init__(self, plan: Plan, compiler: Compiler, host: Host, buffer_size: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        compiler: Compiler,
+        host: Host,
+        buffer_size: int,
+        tracking_entries: int,
+    ) -> None:
         compiled = compiler.compile(plan.program.text, plan.program.functions)
         ring_type = next(m.type for m in compiled.maps if m.name == "events")
         sizes = {
             "events": buffer_size if ring_type == MapType.RINGBUF else host.highest_cpu + 1,
             # An entry for each probe and cause, and some for what should not happen.
+            "tracked_packets": tracking_entries,
             "losses": 4 * (MAX_PROBES if plan.stack_probing else len(plan.probes)) + 64,
         }
         self._loader = Loader(compiled, sizes)
