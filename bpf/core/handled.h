@@ -5,14 +5,15 @@
  */
 
 struct handled {
+	u64 since;			/* ns; user space collects what never ends */
 	u64 skb;
 	u64 tracked_since;
 	u64 tracked_head;
 };
 
-BPF_TABLE("lru_hash", u64, struct handled, handled_packets, 4096);
+BPF_HASH(handled_packets, u64, struct handled, 4096);
 /* What was handled before, for each call. */
-BPF_TABLE("lru_hash", struct call_key, struct handled, handled_before, 4096);
+BPF_HASH(handled_before, struct call_key, struct handled, 4096);
 
 static void begin_handling(struct retis_context *c, u64 stack_pointer)
 {
@@ -22,6 +23,8 @@ static void begin_handling(struct retis_context *c, u64 stack_pointer)
 
 	if (last)
 		before = *last;
+	before.since = c->timestamp;
+	now.since = c->timestamp;
 	now.skb = (u64)c->skb;
 	now.tracked_since = c->tracked_since;
 	now.tracked_head = c->tracked_head;

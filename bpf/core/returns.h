@@ -1,6 +1,7 @@
 /* Functions' arguments, kept from entry to return. */
 
 struct call {
+	u64 entered;			/* ns; user space collects what never returns */
 	struct sk_buff *skb;
 	struct net_device *dev;
 	struct net *net;
@@ -11,8 +12,7 @@ struct call {
 	u64 tracked_head;
 };
 
-/* The least recently used goes where a return was missed and its call stayed behind. */
-BPF_TABLE("lru_hash", struct call_key, struct call, calls, 8192);
+BPF_HASH(calls, struct call_key, struct call, 8192);
 
 static int enter(struct retis_context *c, u64 stack_pointer)
 {
@@ -21,6 +21,7 @@ static int enter(struct retis_context *c, u64 stack_pointer)
 
 	if (!is_wanted(c))
 		return 0;
+	call.entered = c->timestamp;
 	call.skb = c->skb;
 	call.dev = c->dev;
 	call.net = c->net;

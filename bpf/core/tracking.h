@@ -17,11 +17,12 @@ BPF_HASH(moving_packets, u64, struct tracked, 1024);
 
 /* A function of the stack between its entry and its return. */
 struct followed_call {
+	u64 entered;			/* ns */
 	u64 skb;
 	struct tracked id;
 };
 
-BPF_TABLE("lru_hash", struct call_key, struct followed_call, followed_calls, 1024);
+BPF_HASH(followed_calls, struct call_key, struct followed_call, 1024);
 
 static void store_tracked(struct retis_context *c, u64 head, struct tracked *entry)
 {

@@ -84,6 +84,7 @@ static int begin_call(struct pt_regs *ctx, u64 number, u64 shape, bool moves)
 	entry = tracked_packets.lookup(&head);
 	if (!entry)
 		return 0;
+	call.entered = bpf_ktime_get_ns();
 	call.skb = skb;
 	call.id = *entry;
 	if ((moves && moving_packets.update(&skb, entry)) || followed_calls.update(&key, &call))

@@ -142,11 +142,8 @@ class Collection:
                 self._status.clear()
                 stop.finish()
             _report(session.events, session.losses())
-            if session.stale.count:
-                log.info(
-                    "%s packet(s) not seen for 60 s are no longer tracked",
-                    f"{session.stale.count:,}",
-                )
+            for what, count in session.stale.counts.items():
+                log.info("%s %s: no longer followed", f"{count:,}", what)
 
     def _run(
         self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None

@@ -72,10 +72,7 @@ class Session:
         self._backlog_size = 0
         self._losses: Losses | None = None
         self.events = 0
-        tracking = ("tracked_packets", "moving_packets")
-        self.stale = StaleEntries(
-            *(self._loader.maps[n] for n in tracking if n in self._loader.maps)
-        )
+        self.stale = StaleEntries(self._loader.maps)
         self._prober = None
         if plan.stack_probing is not None:
             self._prober = StackProber(

@@ -1,32 +1,57 @@
-"""Tracked packets that nobody has seen for long: their end was missed, or they lie in a queue."""
+"""Entries of maps that nobody has touched for long: the end of what they stand for was missed.
+
+A tracked packet whose end no probe sees, or that lies in a queue; a call whose return the kernel
+had no room to probe, or that blocks.
+"""
 
 import struct
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from retis_py.collect.loader import Map
 
 _INTERVAL = 5.0  # s
 _AGE = 60.0  # s
-_LAST_SEEN = struct.Struct("=16xQ")  # struct tracked: timestamp, orig_head, last_seen
+_TIME = struct.Struct("=Q")
+
+
+class _Aging(NamedTuple):
+    """A map whose values hold a time (ns, CLOCK_MONOTONIC) at that offset, and what they are."""
+
+    name: str
+    offset: int
+    what: str
+
+
+# struct tracked, call, followed_call and handled (bpf/core/).
+_AGING = (
+    _Aging("tracked_packets", 16, "packet(s) not seen for 60 s"),
+    _Aging("moving_packets", 16, "packet(s) not seen for 60 s"),
+    _Aging("calls", 0, "call(s) that did not return within 60 s"),
+    _Aging("followed_calls", 0, "call(s) that did not return within 60 s"),
+    _Aging("handled_packets", 0, "call(s) that did not return within 60 s"),
+    _Aging("handled_before", 0, "call(s) that did not return within 60 s"),
+)
 
 
 class StaleEntries:
-    """Takes them out every 5 s, and counts them."""
+    """Takes them out every 5 s. ``counts`` says how many of what."""
 
-    def __init__(self, *maps: Map) -> None:
-        self._maps = maps
+    def __init__(self, maps: Mapping[str, Map]) -> None:
+        self._aging = [(maps[aging.name], aging) for aging in _AGING if aging.name in maps]
         self._next = time.monotonic() + _INTERVAL
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def collect_if_due(self) -> None:
-        """Take out what was not seen for 60 s, if it is time for that."""
+        """Take out what was not touched for 60 s, if it is time for that."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + _INTERVAL
         # Python's monotonic clock is the program's, CLOCK_MONOTONIC.
         oldest = int((now - _AGE) * 1e9)
-        for tracked in self._maps:
-            for key, value in tracked.entries():
-                if _LAST_SEEN.unpack(value)[0] < oldest and tracked.delete(key):
-                    self.count += 1
+        for entries, (_, offset, what) in self._aging:
+            for key, value in entries.entries():
+                if _TIME.unpack_from(value, offset)[0] < oldest and entries.delete(key):
+                    self.counts[what] = self.counts.get(what, 0) + 1
