@@ -22,11 +22,16 @@ _MANY = 16
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A loaded program, the probes that run it, and the links between them."""
+    """A loaded program, the probes that run it, and the links between them.
+
+    The core's own programs have no probes; ``spares`` are copies that do the same at the same
+    places.
+    """
 
     program: int
     probes: tuple[Probe, ...]
     links: tuple[int, ...] = ()
+    spares: tuple[int, ...] = ()
 
 
 def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
@@ -39,7 +44,7 @@ def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
     if plan.followed:
         # First: of several kprobes at one function the newest runs first, and an event still
         # wants the id of the packet that is forgotten here.
-        _attach_followed(loader, plan.followed)
+        attached.extend(_attach_followed(loader, plan.followed))
     functions: dict[Shape, list[Probe]] = {}
     for index, probe in enumerate(plan.probes):
         if probe.type is ProbeType.RAW_TRACEPOINT:
@@ -55,7 +60,7 @@ def attach_all(loader: Loader, plan: Plan) -> list[Attached]:
         for group in functions.values():
             attached.extend(_attach_functions(loader, plan, group, at_once))
     if plan.program.tracking and not plan.followed:
-        _attach_forgetting(loader)
+        attached.extend(_attach_forgetting(loader))
     if not any(a.probes for a in attached):
         raise RetisError("the kernel refuses every probe: see why with --log-level debug")
     return attached
@@ -79,21 +84,25 @@ def _attach_tracepoint(loader: Loader, probe: Probe, index: int) -> Attached:
     return Attached(fd, (probe,))
 
 
-def _attach_forgetting(loader: Loader) -> None:
+def _attach_forgetting(loader: Loader) -> list[Attached]:
     # Last, so that at a tracepoint that is probed too the event still has its packet's id.
-    loaded = {
-        function: loader.load(function, ProgramType.RAW_TRACEPOINT)
-        for function in dict.fromkeys(FREEING_TRACEPOINTS.values())
-    }
-    for name, function in FREEING_TRACEPOINTS.items():
-        forget = loaded[function]
-        try:
-            loader.attach_raw_tracepoint(name, forget)
-        except OSError as error:
-            log.warning("cannot follow packets until they are freed: %s: %s", name, error)
+    attached = []
+    for function in dict.fromkeys(FREEING_TRACEPOINTS.values()):
+        # The kernel skips a program that runs already on this CPU, and much is freed in interrupts
+        # on top of what is being freed: of two copies one is always at hand.
+        copies = [loader.load(function, ProgramType.RAW_TRACEPOINT) for _ in range(2)]
+        attached.append(Attached(copies[0], (), spares=tuple(copies[1:])))
+        for name in (n for n, f in FREEING_TRACEPOINTS.items() if f == function):
+            try:
+                for copy in copies:
+                    loader.attach_raw_tracepoint(name, copy)
+            except OSError as error:
+                log.warning("cannot follow packets until they are freed: %s: %s", name, error)
+    return attached
 
 
-def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
+def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> list[Attached]:
+    attached = []
     for each in followed:
         probe = each.probe
         steps = [(each.followed.at_entry, False)]
@@ -103,9 +112,11 @@ def _attach_followed(loader: Loader, followed: Sequence[FollowedProbe]) -> None:
         try:
             for function, at_return in steps:
                 fd = loader.load(function, ProgramType.KPROBE, constants=constants)
-                loader.attach_kprobe(fd, probe.address, at_return)
+                link = loader.attach_kprobe(fd, probe.address, at_return)
+                attached.append(Attached(fd, (), (link,)))
         except OSError as error:
             log.warning("cannot follow packets through %s: %s", probe.symbol, error.strerror)
+    return attached
 
 
 def _attach_functions(

@@ -25,6 +25,9 @@ class LossCause(StrEnum):
 
 _NUMBERED = tuple(LossCause)
 
+# What is lost there is no event but a packet's id, or its end.
+_TRACKING = "the core's own probes, which track packets"
+
 Losses = Counter[tuple[str, LossCause]]
 """Events lost by probe and cause."""
 
@@ -36,11 +39,12 @@ def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) 
         address, kind, cause = _KEY.unpack(key)
         probe = decoder.probe(kind, address)
         losses[
-            str(probe) if probe else "a function that packets are followed through",
+            str(probe) if probe else _TRACKING,
             _NUMBERED[cause],
         ] += _COUNT.unpack(value)[0]
     for group in attached:
-        misses = loader.program_misses(group.program)
+        # What one copy misses another sees; all of them at once is the exception.
+        misses = min(loader.program_misses(p) for p in (group.program, *group.spares))
         misses += sum(loader.link_misses(link) for link in group.links)
         if misses:
             losses[_label(group), LossCause.REENTERED] += misses
@@ -48,7 +52,7 @@ def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) 
 
 
 def _label(attached: Attached) -> str:
-    names = [str(probe) for probe in attached.probes]
+    names = [str(probe) for probe in attached.probes] or [_TRACKING]
     if len(names) > 3:
         return f"{names[0]} and {len(names) - 1} others"
     return ", ".join(names)
