@@ -1,9 +1,7 @@
 """What a filter costs each packet that it does not want, in the kernel's own statistics.
 
-Datagrams go over the loopback of a namespace made for that. The kernel adds up the time of every
-run of a BPF program (BPF_ENABLE_STATS), and the two looks at the clock for that are in it. What is
-shown is time by runs, so that other work on the machine disturbs little. Beside the filter:
-collecting without one, a filter that matches, and a packet socket with the same expression.
+Beside the filter: collecting without one, a filter that matches, and a packet socket with the same
+expression. bench/programs.py says how it is measured.
 
 The kernel counts no classic filters (SO_ATTACH_FILTER). The packet socket's is therefore loaded as
 eBPF, much as the kernel translates it itself (net/core/filter.c, bpf_convert_filter): tcpdump's
@@ -15,25 +13,30 @@ comparison takes one jump more.
 
 import argparse
 import ctypes
-import json
 import os
 import re
-import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from programs import (
+    NAMESPACE,
+    Count,
+    bursts,
+    collecting,
+    counts,
+    measure,
+    namespace,
+    parse_arguments,
+    statistics,
+)
 from report import Report, Row
 
 EXPRESSION = "tcp port 80"
-PROBE = "tp:net:netif_receive_skb"
 MODES = {
     "no filter: an event each": (),
     f"-f '{EXPRESSION}', no match": ("-f", EXPRESSION),
@@ -41,41 +44,18 @@ MODES = {
     "-f 'udp port 9', match: an event each": ("-f", "udp port 9"),
 }
 
-_PATIENCE = 30.0  # s, beyond which a run has failed
-_SETTLE = 0.2  # s
-_NAMESPACE = f"retis-bench-{os.getpid()}"
 _SO_ATTACH_BPF = 50
 _SOCKET_FILTER = 1  # BPF_PROG_TYPE_SOCKET_FILTER
-_SENDER = """
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-    s.connect(("127.0.0.1", 9))
-    for _ in range(int(sys.argv[1])):
-        try:
-            s.send(bytes(64))
-        except ConnectionRefusedError:
-            s.send(bytes(64))
-"""
-
-
-class Count(NamedTuple):
-    """A program's runs so far, and their time in ns."""
-
-    runs: int
-    time: int
 
 
 def main() -> int:
     """Run the benchmark; return the exit code."""
-    options = _parse_arguments()
-    if os.geteuid() != 0:
-        print("filter: attaching probes needs root", file=sys.stderr)
-        return 2
+    options = parse_arguments("Measure the cost of filters.")
     report = Report("filter")
-    with _namespace(), _statistics():
+    with namespace(), statistics():
         for name, arguments in MODES.items():
-            with _collecting(arguments) as process:
-                own, all_of_it = _measure(process.pid, options)
+            with collecting(arguments) as process:
+                own, all_of_it = measure(process.pid, options)
             report.rows.append(Row(name, "ns", own))
             report.rows.append(Row("  with the core's own programs", "ns", all_of_it))
         with _packet_socket(EXPRESSION) as read:
@@ -85,132 +65,8 @@ def main() -> int:
     return report.finish(options.json)
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure the cost of filters.")
-    parser.add_argument("--runs", type=int, default=5, help="how often each is measured")
-    parser.add_argument("--packets", type=int, default=50_000, help="datagrams in each run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write a report there too")
-    options = parser.parse_args()
-    if options.runs < 1 or options.packets < 1:
-        parser.error("--runs and --packets must be 1 or more")
-    return options
-
-
-def _measure(pid: int, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Return ns a run of the probe's program, and ns a packet of all programs, in each run."""
-    numbers = _programs(pid)
-    [probe] = [number for number, name in numbers.items() if name.startswith("retis_raw_trace")]
-
-    def read() -> dict[int, Count]:
-        counts = _counts(pid)
-        return {number: counts[number] for number in numbers}
-
-    own, all_of_it = [], []
-    for spent in _bursts(read, options):
-        runs, taken = spent[probe]
-        own.append(taken / runs)
-        all_of_it.append(sum(count.time for count in spent.values()) / runs)
-    return own, all_of_it
-
-
 def _socket_times(read: Callable[[], Count], options: argparse.Namespace) -> list[float]:
-    return [spent[0].time / spent[0].runs for spent in _bursts(lambda: {0: read()}, options)]
-
-
-def _bursts(
-    read: Callable[[], dict[int, Count]], options: argparse.Namespace
-) -> Iterator[dict[int, Count]]:
-    """Send the datagrams; yield what each program's counters grew by. The first does not count."""
-    for number in range(options.runs + 1):
-        before = read()
-        command = [sys.executable, "-c", _SENDER, str(options.packets)]
-        subprocess.run(["ip", "netns", "exec", _NAMESPACE, *command], check=True)
-        after = read()
-        time.sleep(_SETTLE)  # a collector that lags behind catches up
-        if number > 0:
-            yield {
-                key: Count(after[key].runs - before[key].runs, after[key].time - before[key].time)
-                for key in after
-            }
-
-
-@contextmanager
-def _namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", _NAMESPACE], check=True)
-    try:
-        subprocess.run(["ip", "-n", _NAMESPACE, "link", "set", "lo", "up"], check=True)
-        yield
-    finally:
-        subprocess.run(["ip", "netns", "del", _NAMESPACE], check=True)
-
-
-@contextmanager
-def _collecting(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as messages:
-        ready = Path(folder) / "ready"
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "retis_py", "collect", "-c", "skb,dev", "-p", PROBE),
-                *(*arguments, "-o", "/dev/null", "--ready-file", str(ready)),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=messages,
-        )
-        try:
-            deadline = time.monotonic() + _PATIENCE
-            while not ready.exists():
-                if time.monotonic() > deadline or process.poll() is not None:
-                    messages.seek(0)
-                    sys.exit(f"filter: retis did not start:\n{messages.read().decode()}")
-                time.sleep(0.02)
-            yield process
-            process.send_signal(signal.SIGINT)
-            process.wait(_PATIENCE)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
-# The kernel's statistics
-
-
-@contextmanager
-def _statistics() -> Iterator[None]:
-    """Have the kernel count while the block runs, whoever else wants that."""
-    libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    descriptor = libbpf.bpf_enable_stats(0)  # BPF_STATS_RUN_TIME
-    if descriptor < 0:
-        sys.exit(f"filter: BPF_ENABLE_STATS: {os.strerror(-descriptor)}")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _counts(pid: int) -> dict[int, Count]:
-    """Return the counters of a process's programs by number, /proc/PID/fdinfo."""
-    found = {}
-    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        try:
-            facts = dict(re.findall(r"^(\w+):\s*(\d+)$", path.read_text(), re.MULTILINE))
-        except FileNotFoundError:  # closed meanwhile
-            continue
-        if "prog_id" in facts and "run_cnt" in facts:
-            count = Count(int(facts["run_cnt"]), int(facts["run_time_ns"]))
-            found[int(facts["prog_id"])] = count
-    return found
-
-
-def _programs(pid: int) -> dict[int, str]:
-    """Return the names of a process's programs by number."""
-    names = {}
-    for number in _counts(pid):
-        command = ["bpftool", "-j", "prog", "show", "id", str(number)]
-        shown = subprocess.run(command, check=True, capture_output=True).stdout
-        names[number] = json.loads(shown)["name"]
-    return names
+    return [spent[0].time / spent[0].runs for spent in bursts(lambda: {0: read()}, options)]
 
 
 # A packet socket
@@ -222,7 +78,7 @@ def _packet_socket(expression: str) -> Iterator[Callable[[], Count]]:
     with ExitStack() as stack:
         here = os.open("/proc/self/ns/net", os.O_RDONLY)
         stack.callback(os.close, here)
-        there = os.open(f"/run/netns/{_NAMESPACE}", os.O_RDONLY)
+        there = os.open(f"/run/netns/{NAMESPACE}", os.O_RDONLY)
         stack.callback(os.close, there)
         _enter(there)
         try:
@@ -234,7 +90,7 @@ def _packet_socket(expression: str) -> Iterator[Callable[[], Count]]:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program)
         listener.bind(("lo", 3))  # ETH_P_ALL
         number = int(re.findall(r"prog_id:\s*(\d+)", _own_info(program))[0])
-        yield lambda: _counts(os.getpid())[number]
+        yield lambda: counts(os.getpid())[number]
 
 
 def _own_info(descriptor: int) -> str:

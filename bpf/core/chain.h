@@ -83,6 +83,8 @@ static void look(struct retis_context *c)
 
 static bool is_wanted(struct retis_context *c)
 {
+	if (c->unwanted)
+		return false;
 	look(c);
 	return FOLLOW(c);
 }

@@ -28,6 +28,15 @@ struct retis_context {
 	struct sock *sk;		/* the skb's, else the argument */
 	u32 drop_reason;
 	u32 has_drop_reason;
+	u32 unwanted;			/* the probe has seen that nobody asked for this */
+#ifdef NFT_VERDICTS
+	/* Filled by take_nft_step() (bpf/core/nftables.h). */
+	struct nft_chain *nft_chain;
+	struct nft_chain *nft_target;	/* where a jump or goto leads */
+	u64 nft_rule_handle;		/* 0: none */
+	s32 nft_verdict;
+	u32 nft_policy;
+#endif
 	/* Filled by locate_packet(). */
 	u64 packet;			/* its first byte, 0: none */
 	u32 packet_len;			/* bytes from there on */

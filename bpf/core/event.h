@@ -3,7 +3,7 @@
  */
 
 #define STACK_MAX 127			/* PERF_MAX_STACK_DEPTH */
-#define PARTS_END 1024			/* header and parts end before this */
+#define PARTS_END 2048			/* header and parts end before this */
 #define TAIL_END (PARTS_END + STACK_MAX * sizeof(u64))
 #define BUFFER_SIZE (TAIL_END + ETH_HLEN + SNAPLEN + 8)
 
@@ -75,10 +75,10 @@ static struct buffer *take_buffer(void)
 	return b;
 }
 
-/* Room for a part, zeroed; NULL where the event has none left. The length is read back from the
- * map each time so that the verifier sees one state and not one for each combination of parts.
+/* Room for a part; NULL where the event has none left. The length is read back from the map each
+ * time so that the verifier sees one state and not one for each combination of parts.
  */
-static void *add_part(struct buffer *b, u32 number, u32 size)
+static void *reserve_part(struct buffer *b, u32 number, u32 size)
 {
 	u32 at = *(volatile u32 *)&b->length;
 
@@ -86,9 +86,21 @@ static void *add_part(struct buffer *b, u32 number, u32 size)
 		return NULL;
 	b->parts |= 1U << number;
 	b->length = at + size;
-	__builtin_memset(b->bytes + at, 0, size);
 	return b->bytes + at;
 }
 
+/* The same, zeroed. */
+static void *add_part(struct buffer *b, u32 number, u32 size)
+{
+	void *part = reserve_part(b, number, size);
+
+	if (part)
+		__builtin_memset(part, 0, size);
+	return part;
+}
+
+/* A part that is too large to be zeroed: all its members are to be filled. */
+#define RESERVE_PART(buffer, name) \
+	((struct part_##name *)reserve_part(buffer, PART_##name, sizeof(struct part_##name)))
 #define ADD_PART(buffer, name) \
 	((struct part_##name *)add_part(buffer, PART_##name, sizeof(struct part_##name)))

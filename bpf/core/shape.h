@@ -4,7 +4,7 @@
  * leaves out what the probe has no use for.
  */
 
-#define SHAPE_BITS 8			/* an argument's place, all set: there is none */
+#define SHAPE_BITS 5			/* an argument's place, all set: there is none */
 #define SHAPE_NONE ((1 << SHAPE_BITS) - 1)
 
 enum shape_field {			/* as in retis_py/probes/probe.py */
@@ -13,6 +13,9 @@ enum shape_field {			/* as in retis_py/probes/probe.py */
 	SHAPE_NET,
 	SHAPE_SOCK,
 	SHAPE_DROP_REASON,
+	SHAPE_NFT_PKTINFO,
+	SHAPE_NFT_TRACEINFO,
+	SHAPE_NFT_TRACE_TYPE,
 	SHAPE_STACK,			/* no place: 1 with a stack trace, 0 without */
 	SHAPE_CONTEXT,			/* 1 where the packet is the one that is being handled */
 };
@@ -40,6 +43,25 @@ static bool read_argument(void *ctx, u64 shape, u32 field, u64 *value)
 	return true;
 }
 
+#ifdef NFT_ARGUMENTS
+static void fill_nft(struct retis_context *c, void *ctx, u64 shape)
+{
+	struct nft_traceinfo *info = NULL;
+	u64 value;
+
+	if (read_argument(ctx, shape, SHAPE_NFT_TRACEINFO, &value)) {
+		info = (struct nft_traceinfo *)value;
+		take_nft_traceinfo(c, info);
+	}
+	if (read_argument(ctx, shape, SHAPE_NFT_PKTINFO, &value))
+		take_nft_pktinfo(c, (struct nft_pktinfo *)value);
+#ifdef NFT_VERDICTS
+	if (info && read_argument(ctx, shape, SHAPE_NFT_TRACE_TYPE, &value))
+		take_nft_step(c, ctx, info, value);
+#endif
+}
+#endif
+
 static void fill_context(struct retis_context *c, void *ctx, u64 shape)
 {
 	u64 value;
@@ -57,4 +79,7 @@ static void fill_context(struct retis_context *c, void *ctx, u64 shape)
 		c->has_drop_reason = 1;
 	}
 	c->want_stack = shape_field(shape, SHAPE_STACK);
+#ifdef NFT_ARGUMENTS
+	fill_nft(c, ctx, shape);
+#endif
 }

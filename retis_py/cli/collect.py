@@ -99,6 +99,14 @@ def _split(
     help="Bytes of a packet to take at most.",
 )
 @click.option(
+    "--nft-verdicts",
+    metavar="NAME[,NAME]",
+    multiple=True,
+    callback=_split,
+    help="Verdicts that the collector nft reports: all, continue, break, jump, goto, return, drop, "
+    "accept, stolen, queue, repeat. Default: drop,accept.",
+)
+@click.option(
     "-o",
     "--out",
     metavar="[FILE]",
@@ -133,7 +141,8 @@ def _split(
 @click.option(
     "--allow-system-changes",
     is_flag=True,
-    help="Allow changes to the system that help, undone at the end: mounting tracefs.",
+    help="Allow changes to the system that help, undone at the end: mounting tracefs, switching "
+    "nftables' tracing on.",
 )
 @click.option("--print-bpf", is_flag=True, help="Print the BPF program's C text and end.")
 @click.option("--perf-buffer", is_flag=True, hidden=True, help="Use perf buffers, for tests.")
@@ -160,6 +169,7 @@ def collect_command(
     probe_stack: bool,
     skb_sections: tuple[str, ...],
     snaplen: int,
+    nft_verdicts: tuple[str, ...],
     out: Path | None,
     print_too: bool,
     cmd: str | None,
@@ -196,6 +206,7 @@ def collect_command(
                 meta_filter=meta_filter,
                 skb_sections=skb_sections,
                 snaplen=snaplen,
+                nft_verdicts=nft_verdicts,
                 out=out,
                 print_too=print_too,
                 cmd=cmd,

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,7 @@ from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.session import Session, size_of_ring
+from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
 from retis_py.errors import EventFileError, MissingPrerequisite, RetisError
@@ -54,6 +55,7 @@ class CollectOptions:
     meta_filter: str | None
     skb_sections: tuple[str, ...]
     snaplen: int
+    nft_verdicts: tuple[str, ...]
     out: Path | None
     print_too: bool
     cmd: str | None
@@ -74,6 +76,7 @@ class Collection:
     def __init__(self, options: CollectOptions) -> None:
         self._options = options
         sections = parse_skb_sections(options.skb_sections)
+        verdicts = parse_nft_verdicts(options.nft_verdicts or DEFAULT_NFT_VERDICTS)
         self._plan_options = PlanOptions(
             collectors=options.collectors,
             probes=tuple(parse_probe(text) for text in options.probes),
@@ -84,7 +87,7 @@ class Collection:
             meta_filter=options.meta_filter,
             perf_buffer=options.perf_buffer,
             load_each=options.load_each,
-            collector_options=CollectorOptions(sections, options.snaplen),
+            collector_options=CollectorOptions(sections, options.snaplen, verdicts),
         )
         self._text_format = options.text_format
         if SkbPart.ETH in sections:
@@ -108,9 +111,11 @@ class Collection:
         options = self._options
         with ExitStack() as closing:
             writer = printer = None
+            added = []
             if options.out is not None:
                 writer = closing.enter_context(EventWriter(options.out))
-                writer.write(self._startup_event())
+                # They take their time while the program is compiled.
+                added = [collector.begin_startup() for collector in plan.collectors]
             if options.out is None or options.print_too:
                 printer = self._printer()
             session = closing.enter_context(
@@ -122,6 +127,9 @@ class Collection:
                     options.tracking_entries,
                 )
             )
+            if writer is not None:
+                writer.write(self._startup_event(added))
+            self._run_collectors(plan, closing)
             stop = Stop()
             log.info("%d probe(s) loaded", session.attach())
             _touch(options.ready_file)
@@ -144,6 +152,15 @@ class Collection:
             _report(session.events, session.losses())
             for what, count in session.stale.counts.items():
                 log.info("%s %s: no longer followed", f"{count:,}", what)
+
+    def _run_collectors(self, plan: Plan, closing: ExitStack) -> None:
+        for collector in plan.collectors:
+            try:
+                closing.enter_context(collector.running(self._options.allow_system_changes))
+            except MissingPrerequisite as error:
+                if collector.name in self._options.collectors:
+                    raise
+                log.warning("%s", error)
 
     def _run(
         self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None
@@ -180,7 +197,7 @@ class Collection:
         offset = TimeSpec(self._clock.sec, self._clock.nsec).ns
         return Printer(sys.stdout.buffer, replace(self._text_format, clock_offset=offset))
 
-    def _startup_event(self) -> Event:
+    def _startup_event(self, added: "list[Callable[[], dict[str, Any]]]") -> Event:
         return Event(
             Common(timestamp=time.monotonic_ns()),
             startup=Startup(
@@ -188,6 +205,7 @@ class Collection:
                 cmdline=shlex.join(["retis", *sys.argv[1:]]),
                 clock_monotonic_offset=TimeSpec(*self._clock),
                 machine=Machine(*self._host.machine),
+                **{name: value for finish in added for name, value in finish().items()},
             ),
         )
 

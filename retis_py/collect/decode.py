@@ -83,10 +83,13 @@ class Decoder:
             built = build(*values[start:end])
             if field is None:
                 setattr(event, section, built)
-            else:
-                if event.skb is None:
-                    event.skb = Skb()
-                setattr(event.skb, field, built)
+                continue
+            if event.skb is None and section == "skb":  # it has no part that is always there
+                event.skb = Skb()
+            whole = getattr(event, section)
+            if whole is None:
+                raise RetisError(f"an event with a part of a section that is missing ({section})")
+            setattr(whole, field, built)
         at = layout.struct.size
         if stack_length and event.kernel is not None:
             addresses = struct.unpack_from(f"={stack_length}Q", record, at)

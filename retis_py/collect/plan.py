@@ -105,11 +105,16 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
             tracking=tracking,
             follow_functions=bool(followed),
             stack_context=stack_context,
+            nft_arguments=bool(stack_probing) or any(_has_nft_argument(probe) for probe in probes),
             packet_filter=filters.packet,
             meta_filter=filters.meta,
         ),
     )
     return Plan(collectors, probes, program, followed, options.load_each, stack_probing)
+
+
+def _has_nft_argument(probe: Probe) -> bool:
+    return any(field.startswith("nft_") for field, _ in probe.arguments)
 
 
 def _requests(

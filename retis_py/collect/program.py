@@ -43,6 +43,7 @@ class ProgramOptions:
     tracking: bool = False
     follow_functions: bool = False  # with tracking: the kernel lets functions be probed
     stack_context: bool = False  # some function is reported with the packet being handled
+    nft_arguments: bool = False  # some function may have nf_tables' structs among its arguments
     packet_filter: "PacketFilter | None" = None
     meta_filter: str | None = None  # C text
 
@@ -94,6 +95,8 @@ def assemble(
     pieces.add(_chain_macros(collectors, options))
     pieces.splice("core/chain.h")
 
+    if _knows_nft(collectors, options):
+        pieces.splice("core/nftables.h")
     pieces.splice("core/shape.h")
     functions: list[str] = []
     if ProbeType.KRETPROBE in probe_types:
@@ -113,12 +116,16 @@ def assemble(
             else dict.fromkeys(FREEING_TRACEPOINTS.values())
         )
 
-    pieces.fill(structs_at, define_structs(_btfs(types), pieces.structs))
+    pieces.fill(structs_at, define_structs(_btfs(collectors, types, options), pieces.structs))
     return Program(pieces.text(), parts, tuple(functions), options.tracking, options.stack_context)
 
 
 def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -> bool:
     return options.packet_filter is not None or any("packet" in c.hooks for c in collectors)
+
+
+def _knows_nft(collectors: Sequence[Collector], options: ProgramOptions) -> bool:
+    return options.nft_arguments or any("nft" in c.hooks for c in collectors)
 
 
 def _add_filters(pieces: "_Pieces", types: Types, options: ProgramOptions) -> None:
@@ -169,8 +176,11 @@ class _Pieces:
         return "\n".join(self._texts)
 
 
-def _btfs(types: Types) -> list[Btf]:
-    return [types.vmlinux]
+def _btfs(collectors: Sequence[Collector], types: Types, options: ProgramOptions) -> list[Btf]:
+    modules = dict.fromkeys(name for c in collectors for name in c.modules)
+    if _knows_nft(collectors, options):
+        modules["nf_tables"] = None
+    return [types.vmlinux, *(btf for name in modules if (btf := types.module(name)))]
 
 
 def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOptions) -> str:
@@ -189,6 +199,7 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "PACKET_FILTER": options.packet_filter is not None,
         "META_FILTER": options.meta_filter is not None,
         "STACK_CONTEXT": options.stack_context,
+        "NFT_ARGUMENTS": _knows_nft(collectors, options),
     }
     constants |= {name: 1 for name, wanted in flags.items() if wanted}
     constants["FILTERED"] = int(options.filtered)

@@ -1,6 +1,7 @@
 """What a collector is: a hook in the program, the types it feeds on, what it needs, its parts."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,12 +28,14 @@ class Collector:
     """Base of all collectors: each overrides what it has.
 
     ``hooks`` are files of bpf/hooks, in the order in which they add their parts, each with a
-    function ``hook_FILE``.
+    function ``hook_FILE``; ``modules`` those that have structs which the hooks read, where they are
+    not built in.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     hooks: ClassVar[tuple[str, ...]]
+    modules: ClassVar[tuple[str, ...]] = ()
     feeds: ClassVar[frozenset[str]] = frozenset({"struct sk_buff *"})
 
     def check(self, host: Host, types: Types) -> None:
@@ -49,6 +52,21 @@ class Collector:
     def defines(self, types: Types) -> dict[str, int]:  # noqa: ARG002
         """Return constants for its hooks."""
         return {}
+
+    def begin_startup(self) -> Callable[[], dict[str, Any]]:
+        """Begin to find out what it adds to the startup section of the event file.
+
+        The function returned, which may take a while, gives the fields by name.
+        """
+        return dict
+
+    def running(self, allow_system_changes: bool) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Return what is entered right before probes are attached and left at the end.
+
+        Raises, when it is entered:
+            MissingPrerequisite: it cannot do what it was allowed to do.
+        """
+        return nullcontext()
 
     def parts(self, types: Types) -> tuple[Part, ...]:
         """Return what its hooks add to events, in their order."""

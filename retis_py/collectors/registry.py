@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from retis_py.collectors.collector import Collector
+from retis_py.collectors.ct import CtCollector
 from retis_py.collectors.dev import DevCollector
+from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NftCollector, parse_nft_verdicts
 from retis_py.collectors.ns import NsCollector
 from retis_py.collectors.skb import SkbCollector, SkbPart
 from retis_py.collectors.skb_drop import SkbDropCollector
@@ -26,6 +28,7 @@ class CollectorOptions:
 
     skb_sections: frozenset[SkbPart] = frozenset()
     snaplen: int = 255
+    nft_verdicts: int = parse_nft_verdicts(DEFAULT_NFT_VERDICTS)
 
 
 def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
@@ -36,6 +39,8 @@ def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
         SkbCollector(options.skb_sections, options.snaplen),
         DevCollector(),
         NsCollector(),
+        CtCollector(),
+        NftCollector(options.nft_verdicts),
     )
 
 

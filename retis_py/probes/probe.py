@@ -36,14 +36,22 @@ FED_FIELDS = {
     "struct net *": "net",
     "struct sock *": "sk",
     "enum skb_drop_reason": "drop_reason",
+    "struct nft_pktinfo *": "nft_pktinfo",
+    "struct nft_traceinfo *": "nft_traceinfo",
+    "enum nft_trace_types": "nft_trace_type",
 }
-"""Which argument types a probe takes along, and the member of ``struct retis_context`` for each.
+"""Which argument types a probe takes along, and a name for each: what it fills in the context.
 
 In the order of ``enum shape_field`` (bpf/core/shape.h).
 """
 
-_SHAPE_BITS = 8
-_SHAPE_NONE = 255
+PACKET_TYPES = frozenset({"struct sk_buff *", "struct nft_pktinfo *", "struct nft_traceinfo *"})
+"""Types of :data:`FED_FIELDS` that lead to a packet: what feeds on one feeds on all of them."""
+
+PACKET_FIELDS = frozenset(FED_FIELDS[kind] for kind in PACKET_TYPES)
+
+_SHAPE_BITS = 5
+_SHAPE_NONE = 31
 
 # Where struct pt_regs has the registers that hold a function's first six arguments.
 # arch/x86/include/asm/ptrace.h: di, si, dx, cx, r8, r9; arch/arm64/include/asm/ptrace.h: x0 to x5.
@@ -74,12 +82,16 @@ class ProbeRequest:
         return f"{self.type}:{self.target}"
 
 
+def register_of(position: int) -> int:
+    """Return which word of struct pt_regs holds a function's argument at that position."""
+    return _ARGUMENT_REGISTERS[platform.machine()][position]
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What probes have in common that share a loaded program.
 
-    ``arguments`` are pairs of a member of ``struct retis_context`` and the argument's position,
-    from 0.
+    ``arguments`` are pairs of a name of :data:`FED_FIELDS` and the argument's position, from 0.
     """
 
     type: ProbeType
@@ -102,7 +114,7 @@ class Shape:
             return _SHAPE_NONE
         if self.type is ProbeType.RAW_TRACEPOINT:
             return position
-        return _ARGUMENT_REGISTERS[platform.machine()][position]
+        return register_of(position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +191,13 @@ def parse_probe(text: str) -> ProbeRequest:
 
 
 def fed_arguments(arguments: list[Argument], feeds: frozenset[str]) -> tuple[tuple[str, int], ...]:
-    """Return which context members the arguments give, () where no collector feeds on any.
+    """Return which of :data:`FED_FIELDS` the arguments give, () where no collector feeds on any.
 
     The first argument of each type counts; for functions the caller cuts off those that no
     register holds.
     """
+    if feeds & PACKET_TYPES:
+        feeds |= PACKET_TYPES
     if not any(a.type in feeds for a in arguments):
         return ()
     found: dict[str, int] = {}

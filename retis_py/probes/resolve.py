@@ -12,6 +12,7 @@ from retis_py.kernel.btf import Argument, Btf
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
 from retis_py.probes.probe import (
+    PACKET_FIELDS,
     REGISTER_ARGUMENTS,
     Probe,
     ProbeRequest,
@@ -37,6 +38,12 @@ class Types:
     def conntrack(self) -> list[Btf]:
         """Those of the module nf_conntrack, where it is one."""
         btf = self.module("nf_conntrack")
+        return [btf] if btf else []
+
+    @property
+    def nf_tables(self) -> list[Btf]:
+        """Those of the module nf_tables, where it is one."""
+        btf = self.module("nf_tables")
         return [btf] if btf else []
 
     def module(self, name: str) -> Btf | None:
@@ -261,7 +268,7 @@ class Resolver:
 
 
 def _has_packet(fed: tuple[tuple[str, int], ...]) -> bool:
-    return any(field == "skb" for field, _ in fed)
+    return any(field in PACKET_FIELDS for field, _ in fed)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from retis_py.cli.collect import collect_command
 from retis_py.cli.main import cli
 from retis_py.cli.print import print_command
 from retis_py.collect.losses import LossCause
+from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
 from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
 from retis_py.events.event import Event
@@ -22,7 +23,13 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 
 # Commands in these are to be tried; docs/profiles.md speaks of files that a reader would make.
-SESSIONS = [ROOT / "README.md", DOCS / "collect.md", DOCS / "print.md", DOCS / "events.md"]
+SESSIONS = [
+    ROOT / "README.md",
+    DOCS / "collect.md",
+    DOCS / "print.md",
+    DOCS / "events.md",
+    DOCS / "nft.md",
+]
 
 
 def ids(page: Path) -> str:
@@ -84,6 +91,9 @@ def test_defaults() -> None:
     assert "`retis.data`" in text
     for part in SkbPart:
         assert f"`{part}`" in text
+    for verdict in ("all", *NFT_VERDICTS):
+        assert f"`{verdict}`" in text
+    assert f"default `{','.join(DEFAULT_NFT_VERDICTS)}`" in text
 
 
 def first_words(text: str) -> list[str]:

@@ -31,6 +31,7 @@ THIRD_PARTY = {
     "bcc": {"collect/child.py"},
     "click": {"cli"},
     "yaml": {"profiles"},
+    "pyroute2": {"kernel/nft_trace.py"},
     "msgspec": {"events", "process", "collect", "cli", "profiles", "kernel"},
 }
 

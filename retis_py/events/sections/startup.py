@@ -50,6 +50,26 @@ class SplitFile(Data):
     policy: SplitPolicy
 
 
+class NftTable(Data):
+    """A table of nftables: texts by chain and by rule handle, without counters' values.
+
+    What stands under ``policy`` is a base chain's own line: type, hook, priority and policy.
+    """
+
+    family: str  # "inet", "ip", "ip6", "arp", "bridge", "netdev"
+    name: str
+    handle: I64  # counted for each network namespace
+    chains: dict[str, dict[str, str]]
+
+
+class NftRules(Data):
+    """The rules of nftables as they were when the collection began (no section of retis's)."""
+
+    tables: list[NftTable]
+    netns: U32  # inum of the network namespace whose rules these are: the collector's
+    cut: bool = False  # there were too many
+
+
 class Startup(Section):
     """Who collected, how, where."""
 
@@ -58,6 +78,7 @@ class Startup(Section):
     clock_monotonic_offset: TimeSpec  # CLOCK_REALTIME minus CLOCK_MONOTONIC
     machine: Machine
     split_file: SplitFile | None = None
+    nft_rules: NftRules | None = None
 
     def text(self, fmt: "TextFormat") -> str:  # noqa: ARG002
         """Version, machine, number of a rotated file, command line: a line each."""

@@ -20,14 +20,15 @@ from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
-from retis_py.probes.probe import FED_FIELDS, ProbeType, Shape
+from retis_py.probes.probe import FED_FIELDS, REGISTER_ARGUMENTS, ProbeType, Shape
 from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 from unit.collect.running import compile_text
 from unit.collectors.made_up import OtherTypes
 
 K, KR, TP = ProbeType.KPROBE, ProbeType.KRETPROBE, ProbeType.RAW_TRACEPOINT
-TRACKING, DROP, SKB, DEV, NS = NAMES = ("skb-tracking", "skb-drop", "skb", "dev", "ns")
+NAMES = ("skb-tracking", "skb-drop", "skb", "dev", "ns", "ct")
+TRACKING, DROP, SKB, DEV, NS, CT = NAMES
 META, DATAREF, GSO = SkbPart.META, SkbPart.DATAREF, SkbPart.GSO
 EVERY_PROBE = (K, KR, TP)
 
@@ -61,7 +62,8 @@ SHAPES = [
     (fields("skb"), False),
     (fields("dev"), False),
     (fields("net", "sk"), True),
-    (fields(*FED_FIELDS.values()), True),
+    (fields(*list(FED_FIELDS.values())[:REGISTER_ARGUMENTS]), True),
+    (fields(*list(FED_FIELDS.values())[-REGISTER_ARGUMENTS:]), True),
     ((), False),
 ]
 
@@ -107,9 +109,10 @@ CHOICES: list[tuple[tuple[str, ...], tuple[SkbPart, ...]]] = [
     ((SKB,), ()),
     ((DEV,), ()),
     ((NS,), ()),
-    ((SKB, NS), (META, DATAREF)),
+    ((CT,), ()),
+    ((SKB, NS, CT), (META, DATAREF)),
     ((SKB, DEV, TRACKING), (DATAREF,)),
-    ((SKB, DROP), (GSO, META)),
+    ((SKB, DROP, CT), (GSO, META)),
     ((SKB, TRACKING, NS), (GSO, DATAREF)),
     ((DROP, DEV, NS), ()),
 ]
@@ -225,7 +228,7 @@ def test_parts_are_numbered_in_the_hooks_order(types: Types) -> None:
     hooks = re.search(r"#define HOOKS\(c, b\) do \{ (.*) \} while", made.text)
     assert hooks
     assert re.findall(r"hook_(\w+)\(c, b\);", hooks[1]) == [
-        "skb_tracking", "skb_drop", "skb", "packet", "dev", "ns",
+        "skb_tracking", "skb_drop", "skb", "packet", "dev", "ns", "ct",
     ]  # fmt: skip
     for part in made.parts:
         assert made.text.count(f"ADD_PART(b, {part.wire.name})") == 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from retis_py.kernel.btf import Btf
+from retis_py.kernel.btf import Btf, Member
 from retis_py.probes.resolve import Types
 
 Enums = Mapping[str, dict[str, int]]
@@ -17,6 +17,21 @@ class OtherBtf(Btf):
 
     def enum(self, name: str) -> dict[str, int] | None:
         return (self._enums[name] or None) if name in self._enums else super().enum(name)
+
+
+class WithoutMember(Btf):
+    """A kernel's types without a member of a struct, or without the struct (``None``)."""
+
+    def __init__(self, real: Btf, struct: str, member: str | None) -> None:
+        super().__init__(real._handle)
+        self._struct = struct
+        self._member = member
+
+    def struct(self, name: str) -> dict[str, Member] | None:
+        found = super().struct(name)
+        if found is None or name != self._struct:
+            return found
+        return {n: m for n, m in found.items() if n != self._member} if self._member else None
 
 
 class OtherTypes(Types):

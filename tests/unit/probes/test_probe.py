@@ -129,20 +129,21 @@ def test_types_are_numbered_as_in_the_program() -> None:
 def test_fields_are_numbered_as_in_the_program() -> None:
     text = (bpf_dir() / "core/shape.h").read_text()
     names = re.findall(r"SHAPE_(\w+),", text[text.index("enum shape_field") :].split("}")[0])
-    short = {"skb": "SKB", "dev": "DEV", "net": "NET", "sk": "SOCK", "drop_reason": "DROP_REASON"}
-    assert names == [*(short[field] for field in FED_FIELDS.values()), "STACK", "CONTEXT"]
+    expected = [{"sk": "SOCK"}.get(field, field.upper()) for field in FED_FIELDS.values()]
+    assert names == [*expected, "STACK", "CONTEXT"]
 
 
 def places(number: int) -> list[int]:
-    """A shape's bytes: skb, dev, net, sock, drop reason, stack (bpf/core/shape.h)."""
-    return list(number.to_bytes(8, "little"))
+    """A shape's fields of five bits in their order, stack and context last (bpf/core/shape.h)."""
+    return [number >> 5 * field & 31 for field in range(len(FED_FIELDS) + 2)]
 
 
 def test_tracepoint_shape() -> None:
     shape = Shape(TP, (("drop_reason", 2), ("skb", 0), ("sk", 3)), stack=True)
-    assert places(shape.number) == [0, 255, 255, 3, 2, 1, 0, 0]
-    assert places(Shape(TP, (), stack=False).number) == [255, 255, 255, 255, 255, 0, 0, 0]
-    assert places(Shape(TP, (), stack=False, context=True).number)[5:] == [0, 1, 0]
+    none = [31] * len(FED_FIELDS)
+    assert places(shape.number) == [0, 31, 31, 3, 2, *none[5:], 1, 0]
+    assert places(Shape(TP, (), stack=False).number) == [*none, 0, 0]
+    assert places(Shape(TP, (), stack=False, context=True).number) == [*none, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ ARGUMENTS = st.lists(PLACES, unique_by=lambda pair: pair[0]).map(lambda pairs: t
 def test_different_shapes_have_different_numbers(shapes: list[tuple[object, bool]]) -> None:
     numbers = {Shape(TP, arguments, stack).number for arguments, stack in shapes}  # type: ignore[arg-type]
     assert len(numbers) == len(shapes)
-    assert all(number < 1 << 48 for number in numbers)
+    assert all(number < 1 << 64 for number in numbers)
 
 
 def test_probe() -> None:
@@ -191,6 +192,7 @@ SKB, DEV, NET = (
     )
 )
 OTHER = Argument("x", "int")
+PKTINFO = Argument("pkt", "struct nft_pktinfo *")
 ALL = frozenset(FED_FIELDS)
 
 
@@ -207,6 +209,9 @@ ALL = frozenset(FED_FIELDS)
         ([DEV, SKB], frozenset({"struct sk_buff *"}), (("dev", 0), ("skb", 1))),
         ([SKB], frozenset(), ()),
         ([Argument("skb", "struct sk_buff **")], ALL, ()),
+        # It leads to a packet, and so to all that feed on one.
+        ([OTHER, PKTINFO], frozenset({"struct sk_buff *"}), (("nft_pktinfo", 1),)),
+        ([PKTINFO], frozenset({"struct net *"}), ()),
     ],
 )
 def test_fed_arguments(

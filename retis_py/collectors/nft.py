@@ -1,0 +1,163 @@
+"""Collector ``nft``: which rule, or policy, of nftables decided on the packet, and how.
+
+The kernel calls ``__nft_trace_packet()`` at each step of an evaluation, for all packets, as long as
+any rule anywhere sets ``meta nftrace`` (net/netfilter/nf_tables_core.c).
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from retis_py.collectors.collector import Collector, Part
+from retis_py.errors import MissingPrerequisite, UsageError
+from retis_py.events.sections import nft
+from retis_py.events.sections.startup import NftRules, NftTable
+from retis_py.kernel.btf import Argument, Btf, Kind
+from retis_py.kernel.host import Host
+from retis_py.kernel.nft_ruleset import RulesetReader
+from retis_py.kernel.nft_trace import HOW_TO_TRACE, tracing
+from retis_py.probes.probe import register_of
+from retis_py.probes.resolve import Types
+
+log = logging.getLogger(__name__)
+
+_MODULE = "nf_tables"
+_FUNCTION = "__nft_trace_packet"
+
+# Its arguments changed with Linux 6.4: what is no longer in the traceinfo is one of them.
+_PLACES = {
+    "struct nft_chain *": "NFT_PLACE_CHAIN",
+    "struct nft_verdict *": "NFT_PLACE_VERDICT",
+    "struct nft_rule_dp *": "NFT_PLACE_RULE",
+}
+_TRACE_TYPES = ("NFT_TRACETYPE_POLICY", "NFT_TRACETYPE_RETURN")
+
+NFT_VERDICTS = tuple(nft.VERDICTS.values())
+DEFAULT_NFT_VERDICTS = ("drop", "accept")
+
+_LOWEST_CODE = min(nft.VERDICTS)
+_ALL = (1 << 16) - 1
+
+
+def parse_nft_verdicts(names: Iterable[str]) -> int:
+    """Return the bitmap of the verdicts named, for the program; ``all`` stands for all of them.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    codes = {name: code for code, name in nft.VERDICTS.items()}
+    found = 0
+    for name in names:
+        if name == "all":
+            found |= _ALL
+        elif name in codes:
+            found |= 1 << (codes[name] - _LOWEST_CODE)
+        else:
+            known = ", ".join(("all", *codes))
+            raise UsageError(f"--nft-verdicts: unknown verdict '{name}', use {known}")
+    return found
+
+
+class NftCollector(Collector):
+    """Reports the steps of evaluations that end in one of the verdicts asked for."""
+
+    name = "nft"
+    summary = "nftables rule and verdict"
+    hooks = ("nft",)
+    modules = (_MODULE,)
+    feeds = frozenset({"enum nft_trace_types"})
+
+    def __init__(self, verdicts: int = parse_nft_verdicts(DEFAULT_NFT_VERDICTS)) -> None:
+        self._verdicts = verdicts
+
+    def check(self, host: Host, types: Types) -> None:
+        """Check that the function can be probed."""
+        if host.kprobes_unavailable:
+            raise MissingPrerequisite(
+                f"collector nft: it needs to probe the function {_FUNCTION}, but"
+                f" {host.kprobes_unavailable}; collect without nft"
+            )
+        if _arguments(types) is not None:
+            return
+        if host.modules.available(_MODULE):
+            raise MissingPrerequisite(
+                f"collector nft: the type information (BTF) does not know the function {_FUNCTION}:"
+                " use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
+            )
+        raise MissingPrerequisite(
+            f"collector nft: the module {_MODULE} is not loaded, so there are no rules: load it"
+            f" (modprobe {_MODULE}), or a ruleset with nft"
+        )
+
+    def probes(self) -> tuple[str, ...]:
+        """Return the function that the kernel calls at each step."""
+        return (f"kprobe:{_FUNCTION}",)
+
+    def defines(self, types: Types) -> dict[str, int]:
+        """Return the verdicts asked for, and where the function's arguments are."""
+        arguments = _arguments(types) or []
+        constants = {
+            _PLACES[argument.type]: register_of(position)
+            for position, argument in enumerate(arguments)
+            if argument.type in _PLACES
+        }
+        for btf in (types.vmlinux, *types.nf_tables):
+            kinds = btf.enum("nft_trace_types") or {}
+            constants |= {name: kinds[name] for name in _TRACE_TYPES if name in kinds}
+            constants |= _rule_layout(btf)
+        return constants | {"NFT_VERDICTS": self._verdicts}
+
+    def parts(self, types: Types) -> tuple[Part, ...]:  # noqa: ARG002
+        """Return the section, and where a jump leads."""
+        return (
+            Part(nft.WIRE, "nft", nft.from_wire),
+            Part(nft.TARGET_WIRE, "nft", nft.target_from_wire, "verdict_chain_name"),
+        )
+
+    def begin_startup(self) -> Callable[[], dict[str, Any]]:
+        """Begin to read the rules of this network namespace, for which events have handles."""
+        reader = RulesetReader()
+
+        def finish() -> dict[str, Any]:
+            ruleset = reader.finish()
+            if ruleset is None:
+                return {}
+            tables = [NftTable(t.family, t.name, t.handle, t.chains) for t in ruleset.tables]
+            return {"nft_rules": NftRules(tables, ruleset.netns, ruleset.cut)}
+
+        return finish
+
+    def running(self, allow_system_changes: bool) -> AbstractContextManager[None]:
+        """Have the kernel call the function, where that is allowed."""
+        if allow_system_changes:
+            return tracing()
+        log.info(
+            "nft events come only while some rule sets 'meta nftrace': use --allow-system-changes,"
+            " or run %s",
+            HOW_TO_TRACE,
+        )
+        return nullcontext()
+
+
+def _rule_layout(btf: Btf) -> dict[str, int]:
+    """Return how to get from a rule to the next one: from the bit-fields of struct nft_rule_dp."""
+    found = btf.find("nft_rule_dp", Kind.STRUCT)
+    if found is None:
+        return {}
+    members = {member.name: member for member in btf.members(found)}
+    length = members["dlen"]
+    return {
+        "NFT_RULE_SIZE": btf.size(found),
+        "NFT_RULE_IS_LAST": members["is_last"].bit_offset,
+        "NFT_RULE_DLEN": length.bit_offset,
+        "NFT_RULE_DLEN_MASK": (1 << length.bit_size) - 1,
+    }
+
+
+def _arguments(types: Types) -> list[Argument] | None:
+    for btf in (types.vmlinux, *types.nf_tables):
+        arguments = btf.function(_FUNCTION)
+        if arguments is not None:
+            return arguments
+    return None

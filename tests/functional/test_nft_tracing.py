@@ -1,0 +1,118 @@
+"""Switching tracing on with ``--allow-system-changes``, and off again however a run ends."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lab import capabilities, cli, netns, nftables
+from lab.collection import read, temporary_path
+from lab.netns import wait_until
+from lab.nftables import TIME_LIMIT, collecting, tables
+
+pytestmark = pytest.mark.timeout(900)
+
+TABLE = "Retis_Table"
+COLLECT = ("collect", "-c", "nft", "--allow-system-changes")
+
+RULES = """
+table inet f {
+    chain input {
+        type filter hook input priority 0; policy accept;
+        udp dport 7 drop
+        udp dport 8 accept
+        udp dport 9 drop
+    }
+}
+"""
+
+SEND = (
+    "/usr/bin/python3 -c 'from socket import *; s = socket(AF_INET, SOCK_DGRAM); "
+    '[s.sendto(b"nft", ("127.0.0.1", port)) for port in (7, 8, 9)]\''
+)
+
+# What a run leaves on a kernel where tables have no owner; there is no such process.
+LEFT = f"""
+table inet {TABLE} {{
+    comment "retis-py 4194305 1"
+    chain Retis_Chain {{ meta nftrace set 1; }}
+}}
+"""
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    for name in ("root", "btf", "kprobes"):
+        capabilities.require(name)
+    with netns.namespace(ipv6=False) as ns:
+        netns.run(ns, "modprobe nf_tables", check=False)
+        netns.run(ns, ["nft", RULES])
+        yield ns
+
+
+def test_two_at_once_and_one_killed(namespace: str) -> None:
+    with collecting(namespace, *COLLECT) as first:
+        assert TABLE in tables(namespace)
+        with collecting(namespace, *COLLECT) as second:
+            assert f"{TABLE}_{second.process.pid}" in tables(namespace)
+            second.process.send_signal(signal.SIGINT)
+            assert second.wait() == 0
+            told = second.stderr.read_text()
+        assert f"tracing is in use: the table inet {TABLE} is that of process" in told
+        assert str(first.process.pid) in told
+        assert tables(namespace) == ["f", TABLE]
+        first.process.kill()
+        first.wait()
+        wait_until(lambda: tables(namespace) == ["f"], "the kernel to remove the table", 30.0)
+
+
+def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
+    """The run is that of the profile nft-dropmon, with a filter."""
+    netns.run(namespace, ["nft", LEFT])
+    with temporary_path() as path:
+        ran = netns.run(
+            namespace,
+            [
+                *(sys.executable, "-m", "retis_py", "-p", "nft-dropmon"),
+                *(
+                    "collect",
+                    "--allow-system-changes",
+                    "-f",
+                    "udp port 7",
+                    "-o",
+                    str(path),
+                    "--cmd",
+                    SEND,
+                ),
+            ],
+            timeout=TIME_LIMIT,
+        )
+        made = read(path, cli.Result(ran.returncode, ran.stdout, ran.stderr))
+    assert f"removed the table inet {TABLE}, which an interrupted run left" in ran.stderr
+    assert tables(namespace) == ["f"]
+    [event] = made.events
+    assert event["nft"]["verdict"] == "drop"
+    assert event["nft"]["table_name"] == "f"
+    assert event["packet"]["len"] == 14 + 20 + 8 + 3
+    assert event["dev"]["name"] == "lo"
+    assert any(f.startswith("nft_do_chain+") for f in event["kernel"]["stack_trace"])
+    rules = made.startup["startup"]["nft_rules"]["tables"][0]["chains"]["input"]
+    assert rules[str(event["nft"]["rule_handle"])] == "udp dport 7 drop"
+
+
+def test_without_the_module(root: None) -> None:
+    """One line that says what to do; without kprobes, that they are missing."""
+    subprocess.run(["modprobe", "-r", "nf_tables"], check=False, capture_output=True)
+    result = cli.retis("collect", "-c", "nft", timeout=TIME_LIMIT)
+    if capabilities.CAPABILITIES["kprobes"]() is not None:
+        expected = "it needs to probe the function __nft_trace_packet, but"
+    elif nftables.is_loaded():
+        pytest.skip("nf_tables cannot be unloaded")
+    else:
+        expected = "the module nf_tables is not loaded"
+    assert result.exit_code == 1
+    [line] = [line for line in result.stderr.splitlines() if "INFO" not in line]
+    assert line.startswith("Error: collector nft: ")
+    assert expected in line
