@@ -14,6 +14,7 @@ import click
 from retis_py import __version__
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
+from retis_py.cli.text_output import coloured
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
@@ -21,11 +22,13 @@ from retis_py.collect.session import Session, size_of_ring
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
 from retis_py.errors import EventFileError, MissingPrerequisite, RetisError
+from retis_py.events.escape import escape
 from retis_py.events.event import Event
-from retis_py.events.jsonl import EventWriter
+from retis_py.events.rotate import RotatingWriter
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
+from retis_py.events.writer import EventWriter
 from retis_py.kernel.host import Host, clock_monotonic_offset
 from retis_py.probes.probe import parse_probe
 from retis_py.process.printer import Printer
@@ -55,6 +58,7 @@ class CollectOptions:
     skb_sections: tuple[str, ...]
     snaplen: int
     out: Path | None
+    out_rotate: int | None
     print_too: bool
     cmd: str | None
     stop_after: int | None
@@ -109,8 +113,7 @@ class Collection:
         with ExitStack() as closing:
             writer = printer = None
             if options.out is not None:
-                writer = closing.enter_context(EventWriter(options.out))
-                writer.write(self._startup_event())
+                writer = closing.enter_context(self._writer(options.out))
             if options.out is None or options.print_too:
                 printer = self._printer()
             session = closing.enter_context(
@@ -142,6 +145,15 @@ class Collection:
                 self._status.clear()
                 stop.finish()
             _report(session.events, session.losses())
+            if isinstance(writer, RotatingWriter):
+                pieces = writer.pieces
+                what = "file" if len(pieces) == 1 else "files"
+                log.info(
+                    "%d %s written; '%s..' stands for all",
+                    len(pieces),
+                    what,
+                    escape(str(pieces[0])),
+                )
             for what, count in session.stale.counts.items():
                 log.info("%s %s: no longer followed", f"{count:,}", what)
 
@@ -178,7 +190,25 @@ class Collection:
         if sys.stdout is None:
             raise RetisError("the standard output is closed: open it, or write to a file with -o")
         offset = TimeSpec(self._clock.sec, self._clock.nsec).ns
-        return Printer(sys.stdout.buffer, replace(self._text_format, clock_offset=offset))
+        fmt = replace(self._text_format, clock_offset=offset, colour=coloured())
+        return Printer(sys.stdout.buffer, fmt)
+
+    def _writer(self, path: Path) -> EventWriter:
+        """Create the event file, or the first of its pieces, with the startup event in it."""
+        limit = self._options.out_rotate
+        if limit is not None:
+            writer = RotatingWriter(path, limit, self._startup_event())
+            if path.is_file():
+                log.warning(
+                    "%s of an earlier collection stays beside %s; where no file is named it is"
+                    " the one that is read",
+                    escape(str(path)),
+                    escape(str(writer.pieces[0])),
+                )
+            return writer
+        plain = EventWriter(path)
+        plain.write(self._startup_event())
+        return plain
 
     def _startup_event(self) -> Event:
         return Event(

@@ -12,8 +12,8 @@ from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.events.event import Event
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
+from retis_py.probes.available import Types
 from retis_py.probes.probe import FED_FIELDS
-from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 from unit.collectors.made_up import OtherTypes
 
