@@ -16,7 +16,6 @@ not count, has filled: whether this machine's environment forbids that makes no 
 import argparse
 import ctypes
 import os
-import re
 import select
 import signal
 import subprocess
@@ -27,9 +26,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from report import Report, Row
+from session_memory import PROC, Memory, Session
 
 PROFILES = ("dropmon", "ifdump")
 TIME_LIMIT = 0.8  # s
@@ -41,15 +40,6 @@ _SETTLE = 0.3  # s, from attached to the look at what is left
 _PATIENCE = 30.0  # s, beyond which a run has failed
 _MIB = 1 << 20
 _IN_CREATE = 0x100  # include/uapi/linux/inotify.h
-_PROC = Path("/proc")
-
-
-class Memory(NamedTuple):
-    """Of all processes of a session, in MiB; ``maps`` is the kernel's, for BPF maps."""
-
-    pss: float
-    rss: float
-    processes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +168,7 @@ def _memory_of(profile: str) -> MemoryRun:
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder, "ready")
         with _collecting(profile, ready) as process:
-            session = _Session(process.pid)
+            session = Session(process.pid)
             deadline = time.monotonic() + _PATIENCE
             while not ready.exists() and time.monotonic() < deadline and process.poll() is None:
                 memory = session.memory()
@@ -201,50 +191,17 @@ def _time_of_python(code: str) -> float:
 # Reading /proc
 
 
-class _Session:
-    """The processes of a session: a process is born into its parent's and rarely leaves it."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._others = set(_pids()) - {number}
-
-    def memory(self) -> Memory:
-        """Add up what its processes have now."""
-        found = []
-        for pid in _pids() - self._others:
-            try:
-                # The command stands in parentheses; state, parent, group and session follow.
-                status = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-                if int(status[3]) != self._number:
-                    self._others.add(pid)
-                    continue
-                found.append((_PROC / str(pid) / "smaps_rollup").read_text())
-            except (OSError, IndexError):  # it has ended
-                continue
-        texts = [text for text in found if "Pss:" in text]
-        return Memory(_sum("Pss", texts), _sum("Rss", texts), len(texts))
-
-
 def _cpu_time(pid: int) -> float:
     """Return the CPU time (s) of a process and the children that it waited for, proc(5)."""
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     # Fields 14 to 17; what is left begins with field 3.
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def _pids() -> set[int]:
-    return {int(name) for name in os.listdir(_PROC) if name.isdigit()}  # noqa: PTH208 (faster)
-
-
-def _sum(key: str, texts: list[str]) -> float:
-    counts = (re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE) for text in texts)
-    return sum(int(count[1]) for count in counts if count) * 1024 / _MIB
 
 
 def _map_memory(pid: int) -> float:
     """Return what the kernel holds for the BPF maps of a process (kernel/bpf/syscall.c)."""
     maps = {}
-    for path in (_PROC / str(pid) / "fdinfo").iterdir():
+    for path in (PROC / str(pid) / "fdinfo").iterdir():
         facts = dict(
             line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line
         )

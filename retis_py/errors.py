@@ -5,9 +5,11 @@ The tree::
     RetisError                  something failed; the command exits with 1
     ├── UsageError              the command line or a profile asks for nonsense; exits with 2
     │   └── ProfileError        a profile file: names the file and the key
-    ├── EventFileError          an event file cannot be opened, read, decoded or written
+    ├── EventFileError          an event file cannot be opened, read, decoded or written; also a
+    │                           RuntimeError, which is what retis's Python library raises
     └── MissingPrerequisite     this machine lacks something (kernel option, module, privilege,
-                                package); skips an ``auto`` collector and fails a named one
+        │                       package); skips an ``auto`` collector and fails a named one
+        └── MissingPackage      a Python package that only some uses need; also an ImportError
 
 Each message is one line that says what failed, why, and what to do next. This module imports
 nothing, so that every other may import it.
@@ -33,9 +35,13 @@ class ProfileError(UsageError):
     """A profile cannot be found, read or applied."""
 
 
-class EventFileError(RetisError):
+class EventFileError(RetisError, RuntimeError):
     """An event file cannot be opened, read, decoded or written."""
 
 
 class MissingPrerequisite(RetisError):  # noqa: N818 (the name says what is wrong)
     """What was asked for needs something that this machine lacks."""
+
+
+class MissingPackage(MissingPrerequisite, ImportError):  # noqa: N818 (the name says what is wrong)
+    """An optional Python package is not installed."""

@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 # What retis runs on, what the demo sends with, and the virtual environment.
 packages="python3-bpfcc libbpf1 libpcap0.8 python3-venv iproute2 iputils-ping ca-certificates"
 # What the tests use beside.
-packages="$packages nftables tcpdump tshark gcc libc6-dev bpftool"
+packages="$packages nftables conntrack tcpdump tshark bpftool zsh fish"
+# python-libpcap is compiled on installation.
+packages="$packages gcc libc6-dev python3-dev libpcap-dev"
 # virtme-ng and what it calls; udev makes the guest's serial ports appear by name.
 lab_packages="qemu-system-x86 busybox-static udev kmod file binutils xz-utils zstd lz4"
 
@@ -37,9 +39,10 @@ check_distribution() {
 setup: installs packages on Debian 12 only; this is $(. /etc/os-release && echo "${PRETTY_NAME:-unknown}").
 Install these, then the virtual environment by hand:
   Debian, Ubuntu: apt-get install $packages
-  Fedora:         dnf install python3-bcc libbpf libpcap iproute iputils nftables tcpdump wireshark-cli gcc bpftool
+  Fedora:         dnf install python3-bcc libbpf libpcap iproute iputils nftables conntrack-tools tcpdump wireshark-cli gcc bpftool
+                  zsh fish python3-devel libpcap-devel
                   (for the lab: qemu-system-x86 busybox systemd-udev kmod file binutils xz zstd lz4)
-  Arch:           pacman -S python-bcc libbpf libpcap iproute2 iputils nftables tcpdump wireshark-cli gcc bpf
+  Arch:           pacman -S python-bcc libbpf libpcap iproute2 iputils nftables conntrack-tools tcpdump wireshark-cli gcc bpf zsh fish
                   (for the lab: qemu-system-x86 busybox kmod file binutils xz zstd lz4)
   then:           /usr/bin/python3 -m venv --system-site-packages .venv
                   .venv/bin/pip install -e '.[test]'

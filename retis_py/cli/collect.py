@@ -1,6 +1,5 @@
 """``retis collect``: its command line. What it does is in collection.py."""
 
-import re
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,31 +9,12 @@ import click
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.options import text_options
 from retis_py.cli.profile_args import ProfiledCommand
+from retis_py.cli.sizes import FileSize, Size
 from retis_py.collect.compiler import Compiler
+from retis_py.errors import UsageError
 from retis_py.events.text import TextFormat
 
-_SIZE = re.compile(r"(\d{1,12})\s*(?:([kMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
-_SIZE_UNITS = {"": 0, "k": 10, "m": 20, "g": 30}
-_LARGEST_BUFFER = 1 << 31
 TRACKING_ENTRIES = 32768
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
-    """A number of bytes: ``16MB``, ``512k``; units are powers of 1024."""
-
-    name = "SIZE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return bytes."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        size = int(match[1]) << _SIZE_UNITS[(match[2] or "").lower()] if match else 0
-        if not 0 < size <= _LARGEST_BUFFER:
-            self.fail(f"'{value}' is no size from 1 byte to 2GB, as in 16MB", param, ctx)
-        return size
 
 
 def _split(
@@ -115,6 +95,12 @@ def _split(
     type=click.Path(path_type=Path),
     help="Write events to FILE (default: retis.data) instead of the terminal.",
 )
+@click.option(
+    "--out-rotate",
+    type=FileSize(),
+    help="With --out: write FILE.0, FILE.1, ... and begin the next one where the file would grow "
+    "beyond SIZE, as in 64MB.",
+)
 @click.option("--print", "print_too", is_flag=True, help="With --out: show events too.")
 @click.option(
     "--cmd", metavar="COMMAND", help="Run a shell command once probes are attached; stop with it."
@@ -171,6 +157,7 @@ def collect_command(
     snaplen: int,
     nft_verdicts: tuple[str, ...],
     out: Path | None,
+    out_rotate: int | None,
     print_too: bool,
     cmd: str | None,
     stop_after: int | None,
@@ -188,6 +175,8 @@ def collect_command(
     Without options packets are shown as they come in and go out of network devices, and where
     they are dropped. Needs root.
     """
+    if out_rotate is not None and out is None:
+        raise UsageError("--out-rotate is about files: give -o too, or '-o FILE'")
     # Until stop.py takes over: being told to end is no reason to leave files behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Started before anything that takes long to import: it imports bcc meanwhile.
@@ -208,6 +197,7 @@ def collect_command(
                 snaplen=snaplen,
                 nft_verdicts=nft_verdicts,
                 out=out,
+                out_rotate=out_rotate,
                 print_too=print_too,
                 cmd=cmd,
                 stop_after=stop_after,

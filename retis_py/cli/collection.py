@@ -14,6 +14,7 @@ import click
 from retis_py import __version__
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
+from retis_py.cli.text_output import coloured
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
@@ -22,17 +23,22 @@ from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
 from retis_py.errors import EventFileError, MissingPrerequisite, RetisError
+from retis_py.events.escape import escape
 from retis_py.events.event import Event
-from retis_py.events.jsonl import EventWriter
+from retis_py.events.rotate import RotatingWriter
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
+from retis_py.events.writer import EventWriter
 from retis_py.kernel.host import Host, clock_monotonic_offset
 from retis_py.probes.probe import parse_probe
 from retis_py.process.printer import Printer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    # Gives fields of the startup section, when they are found out.
+    AddToStartup = Callable[[], dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,7 @@ class CollectOptions:
     snaplen: int
     nft_verdicts: tuple[str, ...]
     out: Path | None
+    out_rotate: int | None
     print_too: bool
     cmd: str | None
     stop_after: int | None
@@ -113,7 +120,6 @@ class Collection:
             writer = printer = None
             added = []
             if options.out is not None:
-                writer = closing.enter_context(EventWriter(options.out))
                 # They take their time while the program is compiled.
                 added = [collector.begin_startup() for collector in plan.collectors]
             if options.out is None or options.print_too:
@@ -127,8 +133,9 @@ class Collection:
                     options.tracking_entries,
                 )
             )
-            if writer is not None:
-                writer.write(self._startup_event(added))
+            # Only now, so that a file of that name stays if the program does not compile or load.
+            if options.out is not None:
+                writer = closing.enter_context(self._writer(options.out, added))
             self._run_collectors(plan, closing)
             stop = Stop()
             log.info("%d probe(s) loaded", session.attach())
@@ -150,6 +157,15 @@ class Collection:
                 self._status.clear()
                 stop.finish()
             _report(session.events, session.losses())
+            if isinstance(writer, RotatingWriter):
+                pieces = writer.pieces
+                what = "file" if len(pieces) == 1 else "files"
+                log.info(
+                    "%d %s written; '%s..' stands for all",
+                    len(pieces),
+                    what,
+                    escape(str(pieces[0])),
+                )
             for what, count in session.stale.counts.items():
                 log.info("%s %s: no longer followed", f"{count:,}", what)
 
@@ -195,9 +211,28 @@ class Collection:
         if sys.stdout is None:
             raise RetisError("the standard output is closed: open it, or write to a file with -o")
         offset = TimeSpec(self._clock.sec, self._clock.nsec).ns
-        return Printer(sys.stdout.buffer, replace(self._text_format, clock_offset=offset))
+        fmt = replace(self._text_format, clock_offset=offset, colour=coloured())
+        return Printer(sys.stdout.buffer, fmt)
 
-    def _startup_event(self, added: "list[Callable[[], dict[str, Any]]]") -> Event:
+    def _writer(self, path: Path, added: "list[AddToStartup]") -> EventWriter:
+        """Create the event file, or the first of its pieces, with the startup event in it."""
+        startup = self._startup_event(added)
+        limit = self._options.out_rotate
+        if limit is not None:
+            writer = RotatingWriter(path, limit, startup)
+            if path.is_file():
+                log.warning(
+                    "%s of an earlier collection stays beside %s; where no file is named it is"
+                    " the one that is read",
+                    escape(str(path)),
+                    escape(str(writer.pieces[0])),
+                )
+            return writer
+        plain = EventWriter(path)
+        plain.write(startup)
+        return plain
+
+    def _startup_event(self, added: "list[AddToStartup]") -> Event:
         return Event(
             Common(timestamp=time.monotonic_ns()),
             startup=Startup(

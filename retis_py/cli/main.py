@@ -13,15 +13,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from retis_py import __version__
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.log import LogLevel, format_traceback, set_up_logging
+from retis_py.cli.sh_complete import complete_profiles
 from retis_py.errors import RetisError, UsageError
 from retis_py.events.escape import escape
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +63,29 @@ COMMANDS = {
     "print": LazyCommand(
         "retis_py.cli.print:print_command", "Print the events of a file to the terminal."
     ),
+    "pcap": LazyCommand(
+        "retis_py.cli.pcap:pcap_command",
+        "Write the packets of a file as pcapng or pcap.",
+        takes_profiles=True,
+    ),
+    "inspect": LazyCommand(
+        "retis_py.cli.inspect:inspect_command", "Show what can be probed on this machine."
+    ),
+    "sort": LazyCommand(
+        "retis_py.cli.sort:sort_command", "Put events together by packet, a journey each."
+    ),
     "profile": LazyCommand(
         "retis_py.cli.profile:profile_command", "List the profiles that can be used."
+    ),
+    "python": LazyCommand(
+        "retis_py.cli.python:python_command", "Run a Python script, or a shell, with the events."
+    ),
+    "schema": LazyCommand(
+        "retis_py.cli.schema:schema_command", "Print the JSON schema of an event."
+    ),
+    "sh-complete": LazyCommand(
+        "retis_py.cli.sh_complete:sh_complete_command",
+        "Print a script that makes a shell complete retis's options.",
     ),
 }
 
@@ -80,6 +105,17 @@ class LazyGroup(click.Group):
         """Import the command named, or return None for an unknown name."""
         lazy = COMMANDS.get(cmd_name)
         return lazy.load() if lazy else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Offer the commands without importing any, and options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 (rarely needed)
+
+        found = [
+            CompletionItem(name, help=lazy.summary)
+            for name, lazy in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(
         self,
@@ -117,6 +153,7 @@ def _split_names(
     metavar="NAME[,NAME]",
     multiple=True,
     callback=_split_names,
+    shell_complete=complete_profiles,
     help="Profile whose arguments to put before the command's own: a name that "
     "'retis profile list' shows, or a file. May be given several times.",
 )

@@ -1,36 +1,92 @@
-"""``retis print``: the events of a file as text."""
+"""``retis print``: the events of a file as text, or a selection of them as a file."""
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
+import msgspec
 
 from retis_py.cli.options import text_options
-from retis_py.errors import RetisError
+from retis_py.cli.output_file import refuse_same_file, replacing
+from retis_py.cli.reading import Progress, Reading, reading_options
+from retis_py.cli.selection_options import selection_options
+from retis_py.cli.text_output import Write, coloured, text_output
+from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.text import TextFormat
-from retis_py.process.printer import Printer
+from retis_py.process.line_text import LineText
+from retis_py.process.select import Selection
+from retis_py.process.selected import SelectedLines
+from retis_py.process.work import Job, work_through
 
 
 @click.command("print")
-@click.argument("file", type=click.Path(path_type=Path), default=Path("retis.data"))
+@reading_options
+@click.option(
+    "-o",
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the events to this event file, instead of their text.",
+)
+@selection_options
 @text_options
-def print_command(file: Path, text_format: TextFormat) -> None:
+def print_command(
+    reading: Reading, out: Path | None, selection: Selection, text_format: TextFormat
+) -> None:
     """Print the events of FILE, or of retis.data, to the standard output.
 
-    FILE comes from 'retis collect -o' or 'retis sort -o'. Events of a sorted file are grouped by
-    packet.
+    FILE comes from 'retis collect -o' or 'retis sort -o'; '-' is the standard input, 'NAME.0..'
+    the files NAME.0, NAME.1 and so on. Events of a sorted file are grouped by packet.
     """
-    if sys.stdout is None:
-        message = "the standard output is closed; open it to print events"
-        raise RetisError(message)
-    with EventFile(file) as events:
-        printer = Printer(sys.stdout.buffer, text_format)
-        try:
-            for series in events.series():
-                printer.series(series)
-                if printer.closed:
-                    return
-        finally:
-            # What comes before a damaged line is worth seeing.
-            printer.flush()
+    if out is not None:
+        _save(reading, out, selection)
+        return
+    with text_output() as write:
+        for file in reading.files():
+            _print(file, reading, selection, replace(text_format, colour=coloured()), write)
+
+
+def _print(
+    file: EventFile, reading: Reading, selection: Selection, fmt: TextFormat, write: Write
+) -> None:
+    fmt = replace(fmt, clock_offset=file.startup.clock_monotonic_offset.ns)
+    job: Job = LineText(file.format, fmt, keep_going=reading.keep_going)
+    if selection:
+        current = file.format._replace(version=CURRENT)
+        text = LineText(current, fmt, keep_going=reading.keep_going)
+        job = SelectedLines(file.format, selection, keep_going=reading.keep_going, then=text)
+    for _, text_of_piece in work_through(file, job, reading.jobs):
+        write(text_of_piece)
+
+
+def _save(reading: Reading, out: Path, selection: Selection) -> None:
+    """Write the selected lines as one event file, in the current format."""
+    for path in reading.paths:
+        refuse_same_file(path, out)
+    progress = Progress(reading, hidden=False)
+    with replacing(out) as target:
+        for number, file in enumerate(reading.files()):
+            job = SelectedLines(file.format, selection, keep_going=reading.keep_going)
+            first = True
+            for _, lines in work_through(file, job, reading.jobs, progress.seen):
+                if first:
+                    startup, _, rest = lines.partition(b"\n")
+                    if number == 0:
+                        target.write(_startup(startup, file))
+                    target.write(rest)
+                else:
+                    target.write(lines)
+                first = False
+            progress.next_file(file.source.size or 0)
+        progress.end()
+
+
+def _startup(line: bytes, file: EventFile) -> bytes:
+    """Return the startup event of a file of the current format that is no part of others."""
+    decoded = msgspec.json.decode(line)
+    startup = (decoded[0] if file.sorted else decoded)["startup"]
+    startup.pop("split_file", None)
+    if not file.format.is_current:
+        startup["retis_version"] = f"v{CURRENT}"
+    return msgspec.json.encode(decoded) + b"\n"

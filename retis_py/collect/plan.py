@@ -13,8 +13,9 @@ from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
+from retis_py.probes.available import Types
 from retis_py.probes.probe import Probe, ProbeRequest, ProbeType, parse_probe
-from retis_py.probes.resolve import Resolver, Types
+from retis_py.probes.resolve import Resolver
 
 if TYPE_CHECKING:
     from retis_py.filters.packet import PacketFilter

@@ -9,8 +9,8 @@ from retis_py.collect.structs import define_structs, extract_declarations
 from retis_py.collectors.collector import Collector, Part
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
+from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from retis_py.events.wire import Wire
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from retis_py.events.sections import ct_wire as wire
 from retis_py.events.sections.ct_wire import CtProtocol
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 _MODULE = "nf_conntrack"
 

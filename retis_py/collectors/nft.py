@@ -17,8 +17,8 @@ from retis_py.kernel.btf import Argument, Btf, Kind
 from retis_py.kernel.host import Host
 from retis_py.kernel.nft_ruleset import RulesetReader
 from retis_py.kernel.nft_trace import HOW_TO_TRACE, tracing
+from retis_py.probes.available import Types
 from retis_py.probes.probe import register_of
-from retis_py.probes.resolve import Types
 
 log = logging.getLogger(__name__)
 

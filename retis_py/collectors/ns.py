@@ -2,7 +2,7 @@
 
 from retis_py.collectors.collector import Collector, Part
 from retis_py.events.sections.netns import WIRE, from_wire
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 
 class NsCollector(Collector):

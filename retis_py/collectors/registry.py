@@ -15,7 +15,7 @@ from retis_py.collectors.skb_drop import SkbDropCollector
 from retis_py.collectors.skb_tracking import SkbTrackingCollector
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 log = logging.getLogger(__name__)
 

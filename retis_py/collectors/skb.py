@@ -7,7 +7,7 @@ from enum import StrEnum
 from retis_py.collectors.collector import Collector, Part
 from retis_py.errors import UsageError
 from retis_py.events.sections import packet, skb
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 log = logging.getLogger(__name__)
 

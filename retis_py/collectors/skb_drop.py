@@ -7,7 +7,7 @@ from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections.skb_drop import WIRE, SkbDrop
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 _CORE = "skb_drop_reason"
 _SUBSYSTEMS = "skb_drop_reason_subsys"

@@ -53,6 +53,26 @@ class Event(
     def __str__(self) -> str:
         return event_text(self, TextFormat())
 
+    def __getitem__(self, name: str) -> Any:
+        """Return the section of a name, written as in JSON or as the attribute.
+
+        Raises KeyError where the event has no such section.
+        """
+        section = self._section(name)
+        if section is None:
+            raise KeyError(name)
+        return section
+
+    def __contains__(self, name: str) -> bool:
+        return self._section(name) is not None
+
+    def __hash__(self) -> int:
+        return hash(self.common.timestamp)
+
+    def sections(self) -> list[str]:
+        """List the names of the event's sections, as attributes are called, in alphabetic order."""
+        return [name for name in _SECTIONS if getattr(self, name) is not None]
+
     def to_dict(self) -> dict[str, Any]:
         """Built-in types by JSON key, bytes in base64, as retis's Python library gives them."""
         event = self
@@ -62,6 +82,15 @@ class Event(
         built: dict[str, Any] = msgspec.json.decode(encode(event))
         return built
 
+    def _section(self, name: object) -> Any:
+        if not isinstance(name, str):
+            message = f"a section's name is a str, not '{type(name).__name__}'"
+            raise TypeError(message)
+        attribute = name.replace("-", "_")
+        return getattr(self, attribute) if attribute in _SECTIONS else None
+
+
+_SECTIONS = sorted(Event.__struct_fields__)
 
 _encoder = msgspec.json.Encoder()
 

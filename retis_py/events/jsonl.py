@@ -1,58 +1,75 @@
-"""The event file, read and written: JSON lines, an event each, or a series each when sorted."""
+"""The event file, read: JSON lines, an event each, or a series each when sorted."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import msgspec
 
 from retis_py.errors import EventFileError
-from retis_py.events.compat import CURRENT, OLDEST, Version, parse_version, upgrade
+from retis_py.events.compat import CURRENT, OLDEST, Version, parse_version
 from retis_py.events.escape import escape
-from retis_py.events.event import Event, decode, decode_series, encode_into
+from retis_py.events.event import Event
+from retis_py.events.lines import UNDECODABLE, LineFormat, is_cut_short, wrong_with
 from retis_py.events.sections.startup import Startup
+from retis_py.events.source import Source, Span
 
 _log = logging.getLogger(__name__)
 
-# A series of ten thousand events is about 10 MiB. More than this on a line is no event file, and
-# reading on would end in a lack of memory.
-MAX_LINE = 256 << 20
-_WRITE_SIZE = 128 << 10
-
-# What decoding raises for bytes that are no event, or not even JSON.
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Damaged lines that are told one by one; of the others only how many.
+_WARNINGS = 10
 
 
 class EventFile:
     """An event file open for reading, once from start to end. Closed by ``with`` or ``close()``.
 
-    Raises EventFileError from the constructor for what cannot be opened or is no event file, and
-    while iterating for a damaged line. A last line cut short, as a killed writer leaves it, is
-    logged as a warning and skipped.
+    ``-`` is the standard input. Raises EventFileError from the constructor for what cannot be
+    opened or is no event file, and while iterating for a damaged line; with ``keep_going`` such
+    lines are skipped with a warning and counted in ``damaged`` (None: there is no option for it
+    that an error could point to). A last line cut short, as a killed
+    writer leaves it, is logged as a warning and left out.
 
-    ``sorted`` tells whether the lines are series. ``startup`` describes the collection, and
-    ``version`` is the release of retis that wrote the file.
+    ``format`` tells whether lines are series, and the release of retis that wrote the file;
+    ``startup`` describes the collection, and is read from ``first_line``.
     """
 
     path: Path
-    sorted: bool
+    format: LineFormat
     startup: Startup
-    version: Version
+    first_line: bytes
+    damaged: int  # lines
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, keep_going: bool | None = None) -> None:
         self.path = Path(path)
-        self._name = escape(str(path))
-        self._line_number = 0
-        self._offset = 0  # of the line read last, in bytes
-        self._next_offset = 0
-        self._file = self._open()
+        self.damaged = 0
+        self._keep_going = keep_going
+        self._cut_short: int | None = None  # offset of the last line, if it was left out
+        self._source = Source(self.path)
+        self.name = self._source.name  # safe to show
         try:
-            self._first = self._read_first_line()
+            self._pieces = self._source.pieces()
+            self._first = next(self._pieces, b"")
+            self._read_first_line()
         except BaseException:
-            self._file.close()
+            self._source.close()
             raise
+
+    @property
+    def sorted(self) -> bool:
+        """Whether lines are series."""
+        return self.format.sorted
+
+    @property
+    def version(self) -> Version:
+        """Release of retis that wrote the file."""
+        return self.format.version
+
+    @property
+    def source(self) -> Source:
+        """Where the bytes come from."""
+        return self._source
 
     def events(self) -> Iterator[Event]:
         """Iterate over all events, the startup event first."""
@@ -64,29 +81,72 @@ class EventFile:
 
         In an unsorted file each event is a series of its own.
         """
-        first, self._first = self._first, []
+        decode = self.format.events
+        offset = number = 0
+        for piece in self.pieces():
+            for line in piece.split(b"\n")[:-1]:
+                number += 1
+                if line and not line.isspace():
+                    try:
+                        series = decode(line)
+                    except UNDECODABLE as error:
+                        self.report_damage(number, offset, wrong_with(error))
+                    else:
+                        yield series
+                offset += len(line) + 1
+        self.report_end(number)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Iterate over the content, in pieces of whole lines that all end in a newline.
+
+        Whoever reads pieces counts lines, and calls ``report_end`` after the last.
+        """
+        first, self._first = self._first, b""
         if first:
-            yield first
-        while line := self._read_line():
-            if line.isspace():
-                continue
-            try:
-                series = self._decode(line)
-            except _UNDECODABLE as error:
-                if line.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
-                    raise self._damaged(error) from None
-                _log.warning(
-                    "%s: line %d (byte %d) is cut short and left out; was its writer killed?",
-                    self._name,
-                    self._line_number,
-                    self._offset,
-                )
-                return
-            yield series
+            yield self._completed(first, 0)
+        for piece in self._pieces:
+            yield self._completed(piece, self._source.position - len(piece))
+
+    def spans(self, size: int) -> Iterator[Span]:
+        """Iterate over the places of such pieces, for ``read_span``: only of a regular file."""
+        span = Span(0, 0)
+        for span in self._source.spans(size):
+            yield span
+        self.read_span(span)  # to know here too whether the last line is cut short
+
+    def read_span(self, span: Span) -> bytes:
+        """Read the piece at ``span``; may be called in a child process."""
+        return self._completed(self._source.read_span(span), span.offset)
+
+    def report_damage(self, number: int, offset: int, what: str) -> None:
+        """Raise, or count and warn of, a damaged line: its number from 1, its place in bytes."""
+        where = f"{self.name}: line {number} (byte {offset}) {what}"
+        if not self._keep_going:
+            before = number - 1
+            advice = f"; 'head -n {before}' keeps what is before it" if before else ""
+            if self._keep_going is not None:
+                advice += f"{',' if advice else ';'} --keep-going skips it"
+            raise EventFileError(where + advice)
+        self.damaged += 1
+        if self.damaged <= _WARNINGS:
+            _log.warning("%s: skipped", where)
+
+    def report_end(self, lines: int, cut_short: int | None = None) -> None:
+        """Warn of what was left out, after ``lines`` lines."""
+        offset = self._cut_short if cut_short is None else cut_short
+        if offset is not None:
+            _log.warning(
+                "%s: line %d (byte %d) is cut short and left out; was its writer killed?",
+                self.name,
+                lines + 1,
+                offset,
+            )
+        if self.damaged > _WARNINGS:
+            _log.warning("%s: %s damaged lines were skipped", self.name, f"{self.damaged:,}")
 
     def close(self) -> None:
         """Close the file; may be called again."""
-        self._file.close()
+        self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -99,35 +159,41 @@ class EventFile:
     ) -> None:
         self.close()
 
-    def _open(self) -> BinaryIO:
+    def _completed(self, piece: bytes, offset: int) -> bytes:
+        """Give the last line its newline, or leave it out where it is cut short."""
+        if piece.endswith(b"\n"):
+            return piece
+        start = piece.rfind(b"\n") + 1
+        last = piece[start:]
         try:
-            return self.path.open("rb", buffering=1 << 18)
-        except FileNotFoundError:
-            message = f"cannot read {self._name}: no such file; collect events into it first"
-            raise EventFileError(message) from None
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
+            if not last.isspace():
+                self.format.events(last)
+        except UNDECODABLE as error:
+            if is_cut_short(error):
+                self._cut_short = offset + start
+                return piece[:start]
+        return piece + b"\n"
 
-    def _read_first_line(self) -> list[Event]:
+    def _read_first_line(self) -> None:
         """Find out what kind of file this is, from the startup event."""
-        line = self._read_line()
-        if not line:
-            message = f"{self._name} is empty; it holds no events"
+        line, newline, _ = self._first.partition(b"\n")
+        if not line and not newline:
+            message = f"{self.name} is empty; it holds no events"
             raise EventFileError(message)
-        self.sorted = line.startswith(b"[")
         try:
             raw = msgspec.json.decode(line)
-            self.version = self._supported_version(raw)
-            series = self._decode(line)
-        except _UNDECODABLE as error:
-            if line.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
-                raise self._damaged(error) from None
-            message = f"{self._name}: the first line is cut short or no JSON; it holds no events"
+            self.format = LineFormat(self._supported_version(raw), line.startswith(b"["))
+            series = self.format.events(line)
+        except UNDECODABLE as error:
+            if newline or not is_cut_short(error):
+                message = f"{self.name}: line 1 (byte 0) {wrong_with(error)}"
+                raise EventFileError(message) from None
+            message = f"{self.name}: the first line is cut short or no JSON; it holds no events"
             raise EventFileError(message) from None
         startup = series[0].startup
         assert startup is not None  # noqa: S101 (the version was read from it)
         self.startup = startup
-        return series
+        self.first_line = line
 
     def _supported_version(self, raw: Any) -> Version:
         event = raw[0] if isinstance(raw, list) and raw else raw
@@ -135,155 +201,24 @@ class EventFile:
         text = startup.get("retis_version") if isinstance(startup, dict) else None
         if not isinstance(text, str):
             message = (
-                f"{self._name} is no event file: its first line is no startup event with a"
+                f"{self.name} is no event file: its first line is no startup event with a"
                 " retis_version"
             )
             raise EventFileError(message)
         version = parse_version(text)
         if version is None:
-            message = f"{self._name}: cannot understand the retis version {escape(text[:80])!r}"
+            message = f"{self.name}: cannot understand the retis version {escape(text[:80])!r}"
             raise EventFileError(message)
         if version.major > CURRENT.major:
             message = (
-                f"{self._name} was written by retis {version}, whose format is newer than the"
+                f"{self.name} was written by retis {version}, whose format is newer than the"
                 f" {CURRENT.major}.x that we read; use a newer retis"
             )
             raise EventFileError(message)
         if version < OLDEST:
             message = (
-                f"{self._name} was written by retis {version}; formats before {OLDEST} cannot be"
+                f"{self.name} was written by retis {version}; formats before {OLDEST} cannot be"
                 " read, use the retis that wrote it"
             )
             raise EventFileError(message)
         return version
-
-    def _decode(self, line: bytes) -> list[Event]:
-        """Type one line, through the old formats' fix-ups where the file is old."""
-        if self.version >= CURRENT:
-            return self._not_empty(decode_series(line)) if self.sorted else [decode(line)]
-        raw = msgspec.json.decode(line)
-        events = raw if self.sorted else [raw]
-        for event in events if isinstance(events, list) else ():
-            if isinstance(event, dict):
-                upgrade(event, self.version)
-        return self._not_empty(msgspec.convert(events, list[Event]))
-
-    def _not_empty(self, series: list[Event]) -> list[Event]:
-        if not series:
-            raise msgspec.ValidationError("A series without events")
-        return series
-
-    def _read_line(self) -> bytes:
-        self._line_number += 1
-        self._offset = self._next_offset
-        try:
-            line = self._file.readline(MAX_LINE + 1)
-        except OSError as error:
-            raise self._unreadable(error) from None
-        if len(line) > MAX_LINE:
-            message = (
-                f"{self._name}: line {self._line_number} is longer than {MAX_LINE >> 20} MiB;"
-                " this is no event file"
-            )
-            raise EventFileError(message)
-        self._next_offset += len(line)
-        return line
-
-    def _unreadable(self, error: OSError | ValueError) -> EventFileError:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return EventFileError(f"cannot read {self._name}: {reason}")
-
-    def _damaged(self, error: Exception) -> EventFileError:
-        """Word what is wrong with the line read last."""
-        what = "is no event" if isinstance(error, msgspec.ValidationError) else "is not JSON"
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        before = self._line_number - 1
-        advice = f"; 'head -n {before}' keeps what is before it" if before else ""
-        return EventFileError(
-            f"{self._name}: line {self._line_number} (byte {self._offset}) {what}:"
-            f" {escape(reason)}{advice}"
-        )
-
-
-class EventWriter:
-    """An event file open for writing; an older one of that name is replaced.
-
-    Lines are buffered: ``flush()`` and ``close()`` bring them to the kernel. Raises EventFileError
-    when the file cannot be created or written; what could not be written stays buffered.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._name = escape(str(path))
-        self._buffer = bytearray()
-        try:
-            self._file = self.path.open("wb", buffering=0)
-        except (OSError, ValueError) as error:
-            raise self._failed("create", error) from None
-
-    def write(self, event: Event) -> None:
-        """Append an event."""
-        buffer = self._buffer
-        encode_into(event, buffer, -1)
-        buffer += b"\n"
-        if len(buffer) >= _WRITE_SIZE:
-            self.flush()
-
-    def write_series(self, series: Iterable[Event]) -> None:
-        """Append a series, for a sorted file."""
-        buffer = self._buffer
-        encode_into(list(series), buffer, -1)
-        buffer += b"\n"
-        if len(buffer) >= _WRITE_SIZE:
-            self.flush()
-
-    def write_lines(self, lines: bytes) -> None:
-        """Append lines that are encoded already, each with its newline."""
-        self._buffer += lines
-        if len(self._buffer) >= _WRITE_SIZE:
-            self.flush()
-
-    @property
-    def unwritten(self) -> int:
-        """How many lines are not, or not wholly, in the file yet."""
-        return self._buffer.count(b"\n")
-
-    def flush(self) -> None:
-        """Write what is buffered."""
-        while self._buffer:
-            try:
-                written = self._file.write(self._buffer)
-            except OSError as error:
-                raise self._failed("write", error) from None
-            del self._buffer[:written]
-
-    def close(self) -> None:
-        """Write what is buffered and close the file, the latter even if the former fails.
-
-        May be called again.
-        """
-        if self._file.closed:
-            return
-        try:
-            self.flush()
-        finally:
-            try:
-                self._file.close()
-            except OSError as error:
-                raise self._failed("write", error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _failed(self, action: str, error: OSError | ValueError) -> EventFileError:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        left = f"; {len(self._buffer)} bytes of events are not in it" if self._buffer else ""
-        return EventFileError(f"cannot {action} {self._name}: {reason}{left}")

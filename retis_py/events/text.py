@@ -21,6 +21,7 @@ class TextFormat:
     utc: bool = False  # date instead of the monotonic timestamp
     link_layer: bool = False  # Ethernet and VLAN headers too
     clock_offset: int = 0  # ns, CLOCK_REALTIME minus CLOCK_MONOTONIC of the collection
+    colour: bool = False  # ANSI colours
 
     def time(self, timestamp: int) -> str:
         """``timestamp`` (ns, CLOCK_MONOTONIC) as ``2026-11-20 23:20:07.123456``, in UTC.
@@ -40,34 +41,65 @@ def _second(seconds: int) -> str | None:
         return None
 
 
+# What stands out, as parameters of the escape sequence SGR (ECMA-48).
+_PROBE, _ID, _DROP, _PACKET = "1", "2", "1;31", "36"
+
+
 def event_text(event: "Event", fmt: TextFormat) -> str:
     """Text of an event standing alone, without a newline at its end."""
-    parts = _parts(event, fmt)
-    if not fmt.multi_line:
-        return " ".join([line.lstrip() for part in parts for line in part.split("\n")])
-    # An empty stack trace is an empty line, and not indented at the end.
-    return "\n  ".join(parts) if parts[-1] else "\n  ".join(parts[:-1]) + "\n"
+    return first_line(event, fmt) + further_text(event, fmt)
 
 
 def series_text(series: "Sequence[Event]", fmt: TextFormat) -> str:
     """Text of a series: the first event, then the others indented and led by ``↳``."""
     texts = [event_text(event, fmt) for event in series]
     for idx in range(1, len(texts)):
-        texts[idx] = "  ↳ " + texts[idx].replace("\n", "\n    ")
+        texts[idx] = follower_text(texts[idx])
     return "\n".join(texts)
 
 
-def _parts(event: "Event", fmt: TextFormat) -> list[str]:
-    """Texts of the sections in the order of reading, those of the first line in one.
+def follower_text(text: str) -> str:
+    """Text of an event that is not the first of its series, from its text standing alone."""
+    return "  ↳ " + text.replace("\n", "\n    ")
+
+
+def first_line(event: "Event", fmt: TextFormat) -> str:
+    """``TIME (CPU) [COMM] PID [tp] SYMBOL #TRACKINGID (skb ADDR) drop (reason R)``."""
+    line = event.common.text(fmt)
+    if event.kernel is not None:
+        line = f"{line} {_painted(event.kernel.text(fmt), _PROBE, fmt)}"
+    elif event.userspace is not None:
+        line = f"{line} {_painted(event.userspace.text(fmt), _PROBE, fmt)}"
+    if event.tracking is not None:
+        line = f"{line} {_painted(event.tracking.text(fmt), _ID, fmt)}"
+    elif event.skb_tracking is not None:
+        line = f"{line} {_painted(event.skb_tracking.text(fmt), _ID, fmt)}"
+    if event.skb_drop is not None:
+        line = f"{line} {_painted(event.skb_drop.text(fmt), _DROP, fmt)}"
+    return line
+
+
+def further_text(event: "Event", fmt: TextFormat) -> str:
+    """Return what follows the first line: a line break before it, or a space if single-line."""
+    parts = _further_parts(event, fmt)
+    if not fmt.multi_line:
+        return "".join([f" {line.lstrip()}" for part in parts for line in part.split("\n")])
+    # An empty stack trace is an empty line, and not indented at the end.
+    text = "".join([f"\n  {part}" for part in parts])
+    return text if not parts or parts[-1] else text[:-2]
+
+
+def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
+    """Texts of the other sections in the order of reading.
 
     Where a section has several lines, those after its first are indented as the event's are.
     """
-    parts = [_first_line(event, fmt)]
+    parts = []
     kernel = event.kernel
     if kernel is not None and kernel.stack_trace is not None:
         parts.append(kernel.stack_text(fmt).replace("\n", "\n  "))
     if event.packet is not None:
-        parts.append(event.packet.text(fmt))
+        parts.append(_painted(event.packet.text(fmt), _PACKET, fmt))
     if event.netns is not None:
         netns = event.netns.text(fmt)
         parts.append(netns if event.dev is None else f"{netns} {event.dev.text(fmt)}")
@@ -81,16 +113,5 @@ def _parts(event: "Event", fmt: TextFormat) -> list[str]:
     return parts
 
 
-def _first_line(event: "Event", fmt: TextFormat) -> str:
-    line = event.common.text(fmt)
-    if event.kernel is not None:
-        line = f"{line} {event.kernel.text(fmt)}"
-    elif event.userspace is not None:
-        line = f"{line} {event.userspace.text(fmt)}"
-    if event.tracking is not None:
-        line = f"{line} {event.tracking.text(fmt)}"
-    elif event.skb_tracking is not None:
-        line = f"{line} {event.skb_tracking.text(fmt)}"
-    if event.skb_drop is not None:
-        line = f"{line} {event.skb_drop.text(fmt)}"
-    return line
+def _painted(text: str, colour: str, fmt: TextFormat) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if fmt.colour else text

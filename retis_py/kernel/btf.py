@@ -168,11 +168,13 @@ class Btf:
             for i in range(first, self._lib.btf__type_cnt(handle))
             if (info_at(by_id(handle, i) + 4).value >> 24) & 0x1F == Kind.FUNC
         )
-        return {self.type(i).name: i for i in ids}
+        return {self._text(info_at(by_id(handle, i)).value): i for i in ids}
 
     def arguments_of(self, function_id: int) -> list[Argument]:
         """Return the arguments of the function with that type id."""
-        return self._arguments(self.type(function_id).ref)
+        # Asked for each of 60,000 functions: a Type for each would cost more than all else.
+        at = self._lib.btf__type_by_id(self._handle, function_id)
+        return self._arguments(ctypes.c_uint32.from_address(at + 8).value)
 
     def tracepoint(self, name: str) -> list[Argument] | None:
         """Return a raw tracepoint's arguments, from the typedef ``btf_trace_NAME``."""
@@ -184,8 +186,9 @@ class Btf:
         return self._arguments(self.strip(pointer.ref))[1:]
 
     def _arguments(self, prototype: int) -> list[Argument]:
-        proto = self.type(prototype)
-        data = ctypes.string_at(proto.address, proto.vlen * _PARAM.size)
+        at = self._lib.btf__type_by_id(self._handle, prototype)
+        count = ctypes.c_uint32.from_address(at + 4).value & 0xFFFF
+        data = ctypes.string_at(at + _TYPE.size, count * _PARAM.size)
         return [
             Argument(self._text(name), self.describe(type_id))
             for name, type_id in _PARAM.iter_unpack(data)

@@ -1,16 +1,15 @@
 """From what was asked for to what can be attached here, with a reason for what cannot."""
 
-import difflib
 import fnmatch
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 
 from retis_py.errors import MissingPrerequisite, UsageError
-from retis_py.kernel.btf import Argument, Btf
+from retis_py.kernel.btf import Argument
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
+from retis_py.probes.available import Catalogue, Types, nearest
 from retis_py.probes.probe import (
     PACKET_FIELDS,
     REGISTER_ARGUMENTS,
@@ -27,32 +26,6 @@ MAX_PROBES = 1024
 _TRACE = 5  # below logging.DEBUG, as in cli/log.py
 
 
-class Types:
-    """The kernel's types and, as they are asked for, those of its modules."""
-
-    def __init__(self, vmlinux: Btf) -> None:
-        self.vmlinux = vmlinux
-        self._modules: dict[str, Btf | None] = {}
-
-    @property
-    def conntrack(self) -> list[Btf]:
-        """Those of the module nf_conntrack, where it is one."""
-        btf = self.module("nf_conntrack")
-        return [btf] if btf else []
-
-    @property
-    def nf_tables(self) -> list[Btf]:
-        """Those of the module nf_tables, where it is one."""
-        btf = self.module("nf_tables")
-        return [btf] if btf else []
-
-    def module(self, name: str) -> Btf | None:
-        """Return a loaded module's types."""
-        if name not in self._modules:
-            self._modules[name] = self.vmlinux.module(name)
-        return self._modules[name]
-
-
 class Resolver:
     """Finds the probes that requests stand for.
 
@@ -66,7 +39,7 @@ class Resolver:
         self._host = host
         self._types = types
         self._feeds = feeds
-        self._tracefs = tracefs
+        self._catalogue = Catalogue(host, types, tracefs)
 
     def resolve(self, requests: Iterable[ProbeRequest]) -> list[Probe]:
         """Return each probe once, in the order first asked for.
@@ -121,17 +94,18 @@ class Resolver:
         if not request.is_pattern:
             yield self._tracepoint(request, request.target)
             return
-        if self._tracepoint_names is None:
+        known = self._catalogue.tracepoint_names
+        if known is None:
             raise UsageError(
                 f"cannot look for tracepoints that match '{request}': tracefs, which lists them, "
                 "cannot be read; name each one, mount tracefs, or use --allow-system-changes"
             )
-        names = fnmatch.filter(self._tracepoint_names, request.target)
+        names = fnmatch.filter(known, request.target)
         if not names:
             raise UsageError(f"no tracepoint matches '{request}'")
         usable = 0
         for name in names:
-            arguments = self._tracepoint_arguments(name)
+            arguments = self._catalogue.arguments_of_tracepoint(name)
             fed = fed_arguments(arguments or [], self._feeds)
             if fed:
                 usable += 1
@@ -144,36 +118,20 @@ class Resolver:
         log.debug("'%s': %d of %d tracepoints usable", request, usable, len(names))
 
     def _tracepoint(self, request: ProbeRequest, name: str) -> Probe:
-        known = self._tracepoint_names
+        known = self._catalogue.tracepoint_names
         if known is not None and name not in known:
-            raise UsageError(f"no such tracepoint: '{request}'{_nearest(name, known)}")
-        arguments = self._tracepoint_arguments(name)
+            raise UsageError(f"no such tracepoint: '{request}'{nearest(name, known)}")
+        arguments = self._catalogue.arguments_of_tracepoint(name)
         if arguments is None:
             raise UsageError(
                 f"no such tracepoint: '{request}' (or its module is not loaded, or has no BTF)"
             )
         return Probe(request.type, name, self._usable(request, arguments))
 
-    def _tracepoint_arguments(self, name: str) -> list[Argument] | None:
-        bare = name.rpartition(":")[2]
-        arguments = self._types.vmlinux.tracepoint(bare)
-        if arguments is not None:
-            return arguments
-        # Each tracepoint has a function of that name since Linux 5.10.
-        module = self._host.kallsyms.module_of(f"__traceiter_{bare}")
-        btf = self._types.module(module) if module else None
-        return btf.tracepoint(bare) if btf else None
-
-    @cached_property
-    def _tracepoint_names(self) -> list[str] | None:
-        return self._tracefs.tracepoints() if self._tracefs else None
-
     # Functions
 
     def _functions(self, request: ProbeRequest) -> Iterator[Probe]:
-        names = self._host.kallsyms.functions(request.target)
-        if self._traceable is not None:
-            names = {n: facts for n, facts in names.items() if n in self._traceable}
+        names = self._catalogue.functions(request.target)
         if not names:
             raise UsageError(f"no function that can be probed matches '{request}'")
         usable = 0
@@ -192,18 +150,16 @@ class Resolver:
         log.debug("'%s': %d of %d functions usable", request, usable, len(names))
 
     def _wildcard_arguments(self, name: str, module: str | None) -> tuple[tuple[str, int], ...]:
-        btf = self._types.module(module) if module else self._types.vmlinux
-        found = btf.functions.get(name) if btf else None
-        if btf is None or found is None:
-            return ()
-        return fed_arguments(btf.arguments_of(found)[:REGISTER_ARGUMENTS], self._feeds)
+        arguments = self._catalogue.arguments_of_function(name, module) or []
+        return fed_arguments(arguments[:REGISTER_ARGUMENTS], self._feeds)
 
     def _function(self, request: ProbeRequest) -> Probe:
         name = request.target
         kallsyms = self._host.kallsyms
         if not kallsyms.count(name):
             raise UsageError(f"no such function in this kernel: '{request}'{self._renamed(name)}")
-        if self._traceable is not None and name not in self._traceable:
+        traceable = self._catalogue.traceable
+        if traceable is not None and name not in traceable:
             raise UsageError(
                 f"the kernel does not let '{name}' be traced (notrace or inlined):"
                 " probe one of its callers"
@@ -252,13 +208,6 @@ class Resolver:
             located.setdefault((probe.type, address or probe.name), replace(probe, address=address))
         return list(located.values())
 
-    @cached_property
-    def _traceable(self) -> set[str] | None:
-        if self._tracefs is None:
-            return None
-        functions = self._tracefs.traceable_functions()
-        return functions - self._tracefs.kprobe_blacklist() if functions else None
-
     def _renamed(self, name: str) -> str:
         # The compiler may keep only a changed copy: ip_rcv.isra.0, tcp_v4_rcv.constprop.0.
         variants = self._host.kallsyms.names(f"{name}.*")
@@ -269,8 +218,3 @@ class Resolver:
 
 def _has_packet(fed: tuple[tuple[str, int], ...]) -> bool:
     return any(field in PACKET_FIELDS for field, _ in fed)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean '{near[0]}'?" if near else ""

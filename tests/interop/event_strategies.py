@@ -199,14 +199,20 @@ _ufids = st.lists(u32, min_size=4, max_size=4)
 
 
 def _actions(text: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
-    nat = {"dir": st.sampled_from(("src", "dst")), "min_addr": text, "max_addr": text}
-    nat |= {"min_port": u16, "max_port": u16}
+    address = st.sampled_from(("10.0.0.1", "2001:db8::1")) | text
+    port = st.sampled_from((0, 1024)) | u16
+    nat = {"dir": st.sampled_from(("src", "dst")), "min_addr": address, "max_addr": address}
+    nat |= {"min_port": port, "max_port": port}
+    # All flags at once: what they show depends on several.
+    flags = st.just(0xFFFF_FFFF) | u32
     own_fields = st.one_of(
         _object({"action": st.sampled_from(ACTIONS)}),
         _object({"action": st.just("output"), "port": u32}),
         _object({"action": st.just("recirc"), "id": u32}),
         _object({"action": st.just("drop"), "reason": u32}),
-        _object({"action": st.just("ct"), "flags": u32, "zone_id": u16}, {"nat": _object({}, nat)}),
+        _object(
+            {"action": st.just("ct"), "flags": flags, "zone_id": u16}, {"nat": _object({}, nat)}
+        ),
         _object({"action": st.sampled_from(("psample", "output", "recirc", "ct", "drop"))}),
         st.just({}),
     )

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from interop.event_strategies import FULL, OVS_KINDS, Json, events, hostile_names
 from retis_py.events.event import decode
-from retis_py.events.jsonl import EventFile, EventWriter
+from retis_py.events.jsonl import EventFile
+from retis_py.events.writer import EventWriter
 
 retis = pytest.importorskip("retis")
 

@@ -10,8 +10,12 @@ import msgspec
 import pytest
 
 from retis_py.cli.collect import collect_command
+from retis_py.cli.inspect import inspect_command
 from retis_py.cli.main import cli
+from retis_py.cli.pcap import pcap_command
 from retis_py.cli.print import print_command
+from retis_py.cli.sh_complete import sh_complete_command
+from retis_py.cli.sort import sort_command
 from retis_py.collect.losses import LossCause
 from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
 from retis_py.collectors.registry import CollectorOptions, all_collectors
@@ -25,10 +29,7 @@ PAGES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CO
 # Commands in these are to be tried; docs/profiles.md speaks of files that a reader would make.
 SESSIONS = [
     ROOT / "README.md",
-    DOCS / "collect.md",
-    DOCS / "print.md",
-    DOCS / "events.md",
-    DOCS / "nft.md",
+    *(DOCS / f"{name}.md" for name in ("collect", "events", "nft", "pcap", "print", "sort")),
 ]
 
 
@@ -80,6 +81,19 @@ def test_options(page: str, heading: str, command: click.Command) -> None:
 def test_options_of_print() -> None:
     text = (DOCS / "print.md").read_text().partition("## ")[0]
     assert documented_options(text) == options(print_command)
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ("completion.md", sh_complete_command),
+        ("inspect.md", inspect_command),
+        ("pcap.md", pcap_command),
+        ("sort.md", sort_command),
+    ],
+)
+def test_options_of_small_commands(page: str, command: click.Command) -> None:
+    assert documented_options((DOCS / page).read_text()) == options(command)
 
 
 def test_defaults() -> None:
@@ -138,14 +152,14 @@ def is_struct(kind: object) -> bool:
 def commands() -> Iterator[str]:
     for page in SESSIONS:
         for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.M | re.S):
-            yield from re.findall(r"^[#$] (?:.*&& )?(retis .*)$", block, re.MULTILINE)
+            yield from re.findall(r"^[#$] (?:.*&& )?(retis [^|&\n]*)", block, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_commands_can_be_given(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed as they stand, with the profiles that they name, and not run."""
     ran = []
-    for command in (collect_command, print_command):
+    for command in (collect_command, pcap_command, print_command, sort_command):
         monkeypatch.setattr(command, "callback", lambda *_, **given: ran.append(given))
     code = cli.main(shlex.split(line)[1:], prog_name="retis", standalone_mode=False)
     assert not code

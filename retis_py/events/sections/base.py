@@ -1,8 +1,8 @@
 """What all sections share: integer widths and the struct options."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, json
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
@@ -22,9 +22,22 @@ class Data(Struct, gc=False, omit_defaults=True):
     No cycle can be made of these, so the garbage collector need not look at them.
     """
 
+    def __repr__(self) -> str:
+        return repr(self.to_dict())
+
+    def to_dict(self) -> Any:
+        """Built-in types by JSON key: bytes in base64, what is absent left out."""
+        # Through JSON, since msgspec.to_builtins leaves tuples as they are.
+        return json.decode(json.encode(self))
+
 
 class Section(Data):
     """A top-level object of an event."""
+
+    def __str__(self) -> str:
+        from retis_py.events.text import TextFormat  # noqa: PLC0415 (needs sections)
+
+        return self.text(TextFormat())
 
     def text(self, fmt: "TextFormat") -> str:
         """Return the text for people, free of control characters but newlines.

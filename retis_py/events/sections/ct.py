@@ -1,16 +1,18 @@
 """Section ``ct``: connection tracking (struct nf_conn, include/net/netfilter/nf_conntrack.h)."""
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec import field
 
 from retis_py.events.escape import escape
 from retis_py.events.sections.base import U8, U16, U32, U64, Data, Section
+from retis_py.events.sections.variant import Choice, Variant, class_name, variants
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
 
 
-class CtState(StrEnum):
+class CtState(Choice):
     """The packet's relation to its connection (enum ip_conntrack_info)."""
 
     ESTABLISHED = "established"
@@ -21,7 +23,7 @@ class CtState(StrEnum):
     UNTRACKED = "untracked"
 
 
-class CtZoneDir(StrEnum):
+class CtZoneDir(Choice):
     """Directions that a zone applies to (nf_conntrack_zone.dir)."""
 
     ORIGINAL = "Original"
@@ -30,7 +32,7 @@ class CtZoneDir(StrEnum):
     NONE = "None"
 
 
-class CtIpVersion(StrEnum):
+class CtIpVersion(Choice):
     """Address family of a tuple."""
 
     V4 = "v4"
@@ -82,11 +84,26 @@ class CtProto(Data):
             raise ValueError("A conntrack tuple has one protocol")
 
 
+_KINDS = variants(map(class_name, CtProto.__struct_fields__))
+
+
 class CtTuple(Data):
     """One direction (struct nf_conntrack_tuple)."""
 
     ip: CtIp
-    proto: CtProto
+    protocol: CtProto = field(name="proto")
+
+    @property
+    def proto(self) -> Variant | None:
+        """The protocol's own fields by its name: ``proto.tcp.sport``.
+
+        Other protocols are no attributes. None for a protocol that we do not know.
+        """
+        for name in CtProto.__struct_fields__:
+            fields = getattr(self.protocol, name)
+            if fields is not None:
+                return _KINDS[class_name(name)](self.protocol.to_dict(), {name: fields})
+        return None
 
 
 class CtLabels(Data):
@@ -115,6 +132,8 @@ class CtConnection(Section):
     mark: U32 | None = None
     labels: CtLabels | None = None
 
+    __str__ = Data.__repr__  # the packet's own connection is shown as a section, see Ct
+
     def text(self, fmt: "TextFormat") -> str:  # noqa: ARG002
         """``status 0x.. PROTO [(STATE)] orig [..] reply [..] ZONE [mark N] [labels 0x..]``."""
         text = f"status 0x{self.ct_status:x} {self._tuples_text()}"
@@ -130,7 +149,7 @@ class CtConnection(Section):
 
     def _tuples_text(self) -> str:
         """``PROTO [(STATE)] orig [..] reply [..] ``, nothing if they have no protocol in common."""
-        orig, reply = self.orig.proto, self.reply.proto
+        orig, reply = self.orig.protocol, self.reply.protocol
         if orig.tcp is not None and reply.tcp is not None:
             name, state, ends = "tcp", True, (_ports_text(orig.tcp), _ports_text(reply.tcp))
         elif orig.udp is not None and reply.udp is not None:
@@ -171,6 +190,14 @@ class Ct(CtConnection, kw_only=True):
 
     state: CtState
     parent: CtConnection | None = None  # of an expected connection: its master
+
+    __str__ = Section.__str__
+
+    @property
+    def base(self) -> CtConnection:
+        """A copy of the connection alone."""
+        names = CtConnection.__struct_fields__
+        return CtConnection(**{name: getattr(self, name) for name in names})
 
     def text(self, fmt: "TextFormat") -> str:
         r"""``ct_state STATE CONNECTION``, then ``\ parent [CONNECTION]``."""

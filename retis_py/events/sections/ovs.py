@@ -3,12 +3,13 @@
 One struct per ``event_type``, told apart by that key.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from retis_py.events.escape import escape
-from retis_py.events.sections.base import I32, U8, U32, U64, Section
+from retis_py.events.sections.base import I32, U8, U32, U64
 from retis_py.events.sections.ovs_action import ActionExecute
 from retis_py.events.sections.ovs_detrace import Ufid, ufid_text
+from retis_py.events.sections.ovs_kind import Kind
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _UPCALL_COMMANDS = {0: " (unspec)", 1: " (miss)", 2: " (action)", 3: " (exec)"}
 
 
-class Upcall(Section, tag_field="event_type", tag="upcall"):
+class Upcall(Kind, tag_field="event_type", tag="upcall"):
     """The kernel is about to hand a packet to user space (tracepoint ovs_dp_upcall)."""
 
     cmd: U8  # enum ovs_packet_cmd
@@ -29,7 +30,7 @@ class Upcall(Section, tag_field="event_type", tag="upcall"):
         return f"upcall{_UPCALL_COMMANDS.get(self.cmd, '')} port {self.port} cpu {self.cpu}"
 
 
-class UpcallEnqueue(Section, tag_field="event_type", tag="upcall_enqueue"):
+class UpcallEnqueue(Kind, tag_field="event_type", tag="upcall_enqueue"):
     """A packet, or a segment of it, was queued towards user space (queue_userspace_packet)."""
 
     ret: I32  # 0 or -errno
@@ -47,7 +48,7 @@ class UpcallEnqueue(Section, tag_field="event_type", tag="upcall_enqueue"):
         )
 
 
-class UpcallReturn(Section, tag_field="event_type", tag="upcall_return"):
+class UpcallReturn(Kind, tag_field="event_type", tag="upcall_return"):
     """ovs_dp_upcall returned."""
 
     upcall_ts: U64
@@ -59,7 +60,7 @@ class UpcallReturn(Section, tag_field="event_type", tag="upcall_return"):
         return f"upcall_ret ({self.upcall_cpu}/{self.upcall_ts}) ret {self.ret}"
 
 
-class RecvUpcall(Section, tag_field="event_type", tag="recv_upcall"):
+class RecvUpcall(Kind, tag_field="event_type", tag="recv_upcall"):
     """ovs-vswitchd took an upcall off its socket (USDT dpif_recv:recv_upcall)."""
 
     type: U32  # enum dpif_upcall_type
@@ -74,7 +75,7 @@ class RecvUpcall(Section, tag_field="event_type", tag="recv_upcall"):
         return f"upcall_recv q {self.queue_id} pkt_size {self.pkt_size}"
 
 
-class FlowOperation(Section, tag_field="event_type", tag="flow_operation"):
+class FlowOperation(Kind, tag_field="event_type", tag="flow_operation"):
     """ovs-vswitchd answers an upcall (USDT dpif_netlink_operate__:op_flow_put, _execute)."""
 
     op_type: Literal["put", "exec"]
@@ -82,12 +83,16 @@ class FlowOperation(Section, tag_field="event_type", tag="flow_operation"):
     batch_ts: U64
     batch_idx: U8
 
+    def field_values(self) -> dict[str, Any]:
+        """Return the fields, ``op_type`` as a number: 0 for exec, 1 for put."""
+        return super().field_values() | {"op_type": int(self.op_type == "put")}
+
     def text(self, fmt: "TextFormat") -> str:  # noqa: ARG002
         """``flow_put|flow_exec q ID ts TS (IDX)``."""
         return f"flow_{self.op_type} q {self.queue_id} ts {self.batch_ts} ({self.batch_idx})"
 
 
-class FlowLookup(Section, tag_field="event_type", tag="flow_lookup"):
+class FlowLookup(Kind, tag_field="event_type", tag="flow_lookup"):
     """The packet was looked up in the kernel's flow table (ovs_flow_tbl_lookup_stats)."""
 
     flow: U64  # address of the struct sw_flow, 0: none found
@@ -116,3 +121,15 @@ class FlowLookup(Section, tag_field="event_type", tag="flow_lookup"):
 Ovs = (
     Upcall | UpcallEnqueue | UpcallReturn | RecvUpcall | FlowOperation | ActionExecute | FlowLookup
 )
+
+# For isinstance(event.ovs, event.ovs.Operation), by the names of retis's Python library.
+for _name, _kind in {
+    "Upcall": Upcall,
+    "UpcallEnqueue": UpcallEnqueue,
+    "UpcallReturn": UpcallReturn,
+    "RecvUpcall": RecvUpcall,
+    "Operation": FlowOperation,
+    "Action": ActionExecute,
+    "DpLookup": FlowLookup,
+}.items():
+    setattr(Kind, _name, _kind)

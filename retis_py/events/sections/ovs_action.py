@@ -4,9 +4,12 @@ The action's own fields lie beside the common ones in JSON, so one struct holds 
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from retis_py.events.sections.base import U16, U32, Data, Section
+from retis_py.events.escape import escape
+from retis_py.events.sections.base import U16, U32, Data
+from retis_py.events.sections.ovs_kind import Kind
+from retis_py.events.sections.variant import Choice, Variant, class_name, variants
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
@@ -43,6 +46,7 @@ class OvsAction(StrEnum):
 
 _KNOWN = frozenset(OvsAction)
 _NAT_DIRS = (None, "src", "dst")
+_CLASSES = variants(map(class_name, OvsAction))
 # Fields without which an action cannot be understood.
 _REQUIRED = {
     OvsAction.OUTPUT: ("port",),
@@ -54,6 +58,8 @@ _REQUIRED = {
 _OPTIONAL = {OvsAction.CT: ("nat",)}
 
 # Bits of ``flags`` (retis's own), in the order of the text.
+_NAT_ADDRESSES = 1 << 7
+_NAT_PORTS = 1 << 8
 _CT_FLAGS = (
     (1 << 0, "commit"),
     (1 << 1, "force"),
@@ -61,6 +67,13 @@ _CT_FLAGS = (
     (1 << 9, "hash"),
     (1 << 11, "random"),
 )
+
+
+class NatDirection(Choice):
+    """Which address is translated."""
+
+    SRC = "src"
+    DST = "dst"
 
 
 class CtNat(Data):
@@ -72,8 +85,23 @@ class CtNat(Data):
     min_port: U16 | None = None
     max_port: U16 | None = None
 
+    def text(self, flags: int) -> str:
+        """``nat[(DIR[=MIN[-MAX]][:MIN[-MAX]])]``, ranges where ``flags`` say that they count."""
+        if self.dir is None:
+            return "nat"
+        text = f"nat({self.dir}"
+        if flags & _NAT_ADDRESSES and self.min_addr is not None and self.max_addr is not None:
+            text += f"={_range_text(escape(self.min_addr), escape(self.max_addr))}"
+        if flags & _NAT_PORTS and self.min_port is not None and self.max_port is not None:
+            text += f":{_range_text(str(self.min_port), str(self.max_port))}"
+        return f"{text})"
 
-class ActionExecute(Section, tag_field="event_type", tag="action_execute"):
+
+def _range_text(lowest: str, highest: str) -> str:
+    return lowest if lowest == highest else f"{lowest}-{highest}"
+
+
+class ActionExecute(Kind, tag_field="event_type", tag="action_execute"):
     """An action on a packet (tracepoint ovs_do_execute_action)."""
 
     recirc_id: U32  # 0: first pass
@@ -109,6 +137,38 @@ class ActionExecute(Section, tag_field="event_type", tag="action_execute"):
             setattr(form, name, getattr(self, name))
         return form
 
+    def to_dict(self) -> Any:
+        """As others', in the form that retis 1.7 makes of it."""
+        return Data.to_dict(self.reference_form())
+
+    def field_values(self) -> dict[str, Any]:
+        """Return the common fields; those of the action are in ``action``."""
+        form = self.reference_form()
+        return {
+            "recirc_id": form.recirc_id,
+            "queue_id": form.queue_id,
+            "action": form._action_apart(),
+        }
+
+    def _action_apart(self) -> Variant | None:
+        """Return the known action of a reference form: of its own class, with its fields."""
+        action = self.known
+        if action is None:
+            return None
+        names = (*_REQUIRED.get(action, ()), *_OPTIONAL.get(action, ()))
+        values = {name: getattr(self, name) for name in names}
+        built = {name: self.to_dict()[name] for name in names if values[name] is not None}
+        if self.nat is not None:
+            direction = self.nat.dir and NatDirection(self.nat.dir)
+            fields = {name: getattr(self.nat, name) for name in CtNat.__struct_fields__}
+            values["nat"] = Variant(self.nat.to_dict(), fields | {"dir": direction})
+        attributes: dict[str, Any] = {action.value: Variant(built, values)}
+        if action is OvsAction.DROP:  # its only field stands for it
+            attributes = values
+        elif not names:
+            attributes = {"_0": None}
+        return _CLASSES[class_name(action.value)]({"action": action.value, **built}, attributes)
+
     def text(self, fmt: "TextFormat") -> str:  # noqa: ARG002
         """``[recirc_id 0x..] exec ACTION [q ID]``."""
         recirc = f"[recirc_id 0x{self.recirc_id:x}] " if self.recirc_id else ""
@@ -137,7 +197,7 @@ class ActionExecute(Section, tag_field="event_type", tag="action_execute"):
         flags = self.flags or 0
         parts = [f"ct zone {self.zone_id}"]
         if self.nat is not None:
-            parts.append(f"nat({self.nat.dir})" if self.nat.dir is not None else "nat")
+            parts.append(self.nat.text(flags))
         names = [name for bit, name in _CT_FLAGS if flags & bit]
         if names:
             parts.append(",".join(names))

@@ -16,10 +16,26 @@ class SkbTracking(Section):
     timestamp: U64  # ns, CLOCK_MONOTONIC, when the packet was first seen
     skb: U64  # address of the struct sk_buff; clones differ in it
 
-    @property
     def tracking_id(self) -> int:
         """128 bits, the same for all events of a packet."""
         return (self.timestamp << 64) + self.orig_head
+
+    def match(self, other: "SkbTracking") -> bool:
+        """Whether both are about the same packet, in whatever skb.
+
+        Raises TypeError if ``other`` is no SkbTracking.
+        """
+        if not isinstance(other, SkbTracking):
+            message = f"'{type(other).__name__}' is no SkbTracking"  # type: ignore[unreachable]
+            raise TypeError(message)
+        return self.orig_head == other.orig_head and self.timestamp == other.timestamp
+
+    def strict_match(self, other: "SkbTracking") -> bool:
+        """Whether both are about the same packet in the same skb, clones being others.
+
+        Raises TypeError if ``other`` is no SkbTracking.
+        """
+        return self.match(other) and self.skb == other.skb
 
     def text(self, fmt: "TextFormat") -> str:  # noqa: ARG002
         """``#TRACKINGID (skb ADDR)``, both in hex."""

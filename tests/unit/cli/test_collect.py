@@ -10,10 +10,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retis_py.cli.collect import Size, collect_command
+from retis_py.cli.collect import collect_command
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.main import cli
+from retis_py.cli.sizes import FileSize, Size
 from retis_py.collect.session import size_of_ring
+from retis_py.errors import UsageError
 
 MB = 1 << 20
 
@@ -53,6 +55,7 @@ def test_defaults() -> None:
         (["--out=x.data"], "out", Path("x.data")),
         (["-o", "--print"], "out", Path("retis.data")),
         (["-o", "--print"], "print_too", True),
+        (["-o", "--out-rotate", "64MB"], "out_rotate", 64_000_000),
         (["--stop-after", "3"], "stop_after", 3),
         (["--cmd", "ping -c1 ::1; true"], "cmd", "ping -c1 ::1; true"),
         (["--ready-file", "/run/ready"], "ready_file", Path("/run/ready")),
@@ -71,6 +74,7 @@ def test_options(arguments: list[str], name: str, value: object) -> None:
         (["--snaplen", "1025"], "14<=x<=1024"),
         (["--stop-after", "0"], "x>=1"),
         (["--stop-after", "few"], "not a valid integer"),
+        (["-o", "--out-rotate", "64"], "'64' is no size from 4kB to 1024TiB with its unit, as in"),
         (["--buffer-size", "much"], "'much' is no size from 1 byte to 2GB, as in 16MB"),
         (["--no-such"], "--no-such"),
         (["ip_rcv"], "ip_rcv"),
@@ -95,6 +99,42 @@ def test_refused(arguments: list[str], message: str) -> None:
 )
 def test_sizes(text: str, size: int) -> None:
     assert Size().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4000B", 4000),
+        ("4kB", 4000),
+        ("4 KB", 4000),
+        ("4k", 4096),
+        ("4KiB", 4096),
+        ("64MB", 64_000_000),
+        ("64mib", 64 * MB),
+        ("64M", 64 * MB),
+        ("2GB", 2_000_000_000),
+        ("1T", 1 << 40),
+        ("1024TiB", 1 << 50),
+    ],
+)
+def test_sizes_of_files(text: str, size: int) -> None:
+    """As split(1) and dd(1) have them."""
+    assert FileSize().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "MB", "0MB", "64", "3999B", "1kB", "1025TiB", "1.5GB", "-4kB", "4 k B", "4Kb4", "4EB"],
+)
+def test_no_sizes_of_files(text: str) -> None:
+    with pytest.raises(click.UsageError, match="is no size from 4kB to 1024TiB with its unit"):
+        FileSize().convert(text, None, None)
+
+
+def test_rotation_is_of_files() -> None:
+    result = CliRunner().invoke(cli, ["collect", "--out-rotate", "64MB"])
+    assert isinstance(result.exception, UsageError)
+    assert "give -o too" in str(result.exception)
 
 
 @pytest.mark.parametrize(

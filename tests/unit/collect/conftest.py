@@ -10,7 +10,7 @@ from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 from unit.collect.running import compile_text
 
 

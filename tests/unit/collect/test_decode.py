@@ -15,8 +15,8 @@ from retis_py.errors import RetisError
 from retis_py.events.event import Event, decode, encode
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
+from retis_py.probes.available import Types
 from retis_py.probes.probe import Probe, ProbeType
-from retis_py.probes.resolve import Types
 
 K, KR, TP = ProbeType.KPROBE, ProbeType.KRETPROBE, ProbeType.RAW_TRACEPOINT
 IP_RCV = 0xFFFFFFFF81234560

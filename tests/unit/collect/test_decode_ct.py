@@ -13,8 +13,8 @@ from retis_py.errors import RetisError
 from retis_py.events.event import Event, decode, encode
 from retis_py.events.sections.ct import CtState
 from retis_py.events.wire import HEADER
+from retis_py.probes.available import Types
 from retis_py.probes.probe import Probe, ProbeType
-from retis_py.probes.resolve import Types
 
 PROBE = Probe(ProbeType.RAW_TRACEPOINT, "net:netif_rx", (("skb", 0),))
 

@@ -19,8 +19,8 @@ from retis_py.collect.ring import RingBuffer
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.events.event import Event
 from retis_py.kernel.btf import Btf
+from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from retis_py.probes.resolve import Types
 from unit.collect.running import Runner
 
 SIZE = 1 << 16

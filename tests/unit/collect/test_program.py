@@ -20,8 +20,8 @@ from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
+from retis_py.probes.available import Types
 from retis_py.probes.probe import FED_FIELDS, REGISTER_ARGUMENTS, ProbeType, Shape
-from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 from unit.collect.running import compile_text
 from unit.collectors.made_up import OtherTypes

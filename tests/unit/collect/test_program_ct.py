@@ -6,8 +6,8 @@ from lab.capabilities import require
 from retis_py.collect.program import Program, ProgramOptions, assemble
 from retis_py.collectors.ct import CtCollector
 from retis_py.kernel.btf import Btf
+from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from retis_py.probes.resolve import Types
 from unit.collect.running import compile_text
 from unit.collectors.made_up import OtherTypes, WithoutMember
 

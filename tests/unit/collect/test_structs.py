@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retis_py.collect.structs import define_structs, extract_declarations
 from retis_py.kernel.btf import Btf, Kind
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 from retis_py.resources import bpf_dir
 from unit.collect.c_layout import measure, run_c
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from retis_py.kernel.btf import Btf, Member
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 Enums = Mapping[str, dict[str, int]]
 

@@ -9,7 +9,7 @@ from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections.ct import Ct
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 from unit.collectors.made_up import OtherTypes, WithoutMember
 
 TCP, SCTP = 6, 132

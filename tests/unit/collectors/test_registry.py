@@ -14,8 +14,8 @@ from retis_py.events.event import Event
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
+from retis_py.probes.available import Types
 from retis_py.probes.probe import FED_FIELDS
-from retis_py.probes.resolve import Types
 from retis_py.resources import bpf_dir
 from unit.collectors.made_up import OtherTypes
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from retis_py.collectors.skb import SkbCollector, SkbPart, parse_skb_sections
 from retis_py.errors import UsageError
 from retis_py.kernel.btf import Btf
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 OLD = ["dev", "ns", "packet", "vlan", "arp", "ip", "ipv4", "ipv6", "tcp", "udp", "icmp", "icmpv6"]
 

@@ -9,8 +9,8 @@ from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections.skb_drop import SkbDrop
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
+from retis_py.probes.available import Types
 from retis_py.probes.probe import parse_probe
-from retis_py.probes.resolve import Types
 from unit.collectors.made_up import OtherTypes
 
 SUBSYSTEMS = {

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from interop.event_strategies import FULL
 from retis_py.errors import EventFileError
 from retis_py.events.event import Event, decode, encode
-from retis_py.events.jsonl import EventFile, EventWriter
+from retis_py.events.jsonl import EventFile
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.packet import Packet
+from retis_py.events.writer import EventWriter
 
 Json = dict[str, Any]
 
@@ -247,8 +248,8 @@ def test_a_last_line_cut_short(
 
 
 def test_an_endless_line_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retis_py.events.jsonl.MAX_LINE", 1 << 20)
-    with pytest.raises(EventFileError, match=r"^/dev/zero: line 1 is longer than 1 MiB"):
+    monkeypatch.setattr("retis_py.events.source.MAX_LINE", 1 << 20)
+    with pytest.raises(EventFileError, match=r"^/dev/zero: the line at byte 0 is longer than 1 MiB"):
         EventFile("/dev/zero")
 
 

@@ -9,7 +9,7 @@ from lab.capabilities import require
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
-from retis_py.probes.resolve import Types
+from retis_py.probes.available import Types
 
 MakeHost = Callable[..., Host]
 

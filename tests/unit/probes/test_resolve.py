@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from retis_py.errors import MissingPrerequisite, RetisError, UsageError
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
+from retis_py.probes.available import Types
 from retis_py.probes.probe import FED_FIELDS, Probe, ProbeRequest, ProbeType, parse_probe
-from retis_py.probes.resolve import MAX_PROBES, Resolver, Types
+from retis_py.probes.resolve import MAX_PROBES, Resolver
 
 K, KR, TP = ProbeType.KPROBE, ProbeType.KRETPROBE, ProbeType.RAW_TRACEPOINT
 ALL = frozenset(FED_FIELDS)

@@ -1,0 +1,156 @@
+"""``retis sort``: the events of a file put together into series, a packet's journey each."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from retis_py.cli.options import text_options
+from retis_py.cli.output_file import refuse_same_file, replacing
+from retis_py.cli.reading import Progress, Reading, reading_options
+from retis_py.cli.selection_options import selection_options
+from retis_py.cli.text_output import coloured, text_output
+from retis_py.errors import EventFileError
+from retis_py.events.compat import CURRENT
+from retis_py.events.jsonl import EventFile
+from retis_py.events.text import TextFormat
+from retis_py.process.line_text import LineText
+from retis_py.process.select import Selection
+from retis_py.process.selected import SelectedLines
+from retis_py.process.sort import SORTED, Sorter
+from retis_py.process.windowed_sort import WindowedSorter
+
+log = logging.getLogger(__name__)
+
+
+@click.command("sort")
+@reading_options
+@click.option(
+    "--max-buffer",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Hold at most N events, and give out the oldest series when there are more, whether it is "
+    "complete or not, as retis does. 0, the default, makes all series complete, with no "
+    "more memory.",
+)
+@click.option(
+    "-o",
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the series to this sorted event file, instead of their text.",
+)
+@click.option("--print", "print_too", is_flag=True, help="With -o, print their text too.")
+@selection_options
+@text_options
+def sort_command(
+    *,
+    reading: Reading,
+    max_buffer: int,
+    out: Path | None,
+    print_too: bool,
+    selection: Selection,
+    text_format: TextFormat,
+) -> None:
+    """Put the events of FILE, or of retis.data, together by packet, the oldest packet first.
+
+    A packet is followed through clones, address translation and Open vSwitch's user space. FILE
+    comes from 'retis collect -o'; '-' is the standard input, 'NAME.0..' the files NAME.0, NAME.1
+    and so on, as one. With -f or --where those series are kept of which any event matches.
+    """
+    with ExitStack() as closing:
+        files = [
+            closing.enter_context(EventFile(path, keep_going=reading.keep_going))
+            for path in reading.paths
+        ]
+        _check(files, reading, out)
+        lines = _sorted(files, reading, max_buffer, closing)
+        if selection:
+            job = SelectedLines(SORTED, selection, keep_going=False)
+            lines = (job(piece).result for piece in lines)
+        target: BinaryIO | None = None
+        if out is not None:
+            # What is wrong with the input has shown itself when the first line comes.
+            first = next(lines)
+            target = closing.enter_context(replacing(out))
+            target.write(first)
+        if target is not None and not print_too:
+            for piece in lines:
+                target.write(piece)
+            return
+        fmt = replace(
+            text_format,
+            colour=coloured(),
+            clock_offset=files[0].startup.clock_monotonic_offset.ns,
+        )
+        _print(lines if target is None else _copied(first, lines, target), fmt)
+
+
+def _check(files: list[EventFile], reading: Reading, out: Path | None) -> None:
+    """Refuse what cannot be sorted, or not to a file."""
+    for file in files:
+        if file.sorted:
+            raise EventFileError(
+                f"{file.name} is sorted already; 'retis print' shows it, and --where there selects"
+                " series"
+            )
+        if out is not None and not file.format.is_current:
+            raise EventFileError(
+                f"{file.name} was written by retis {file.version}: its events can be shown sorted,"
+                f" but a file of series has the format of {CURRENT}; leave out -o, or write it in"
+                " the new format first, with 'retis print -o'"
+            )
+    if out is not None:
+        for path in reading.paths:
+            refuse_same_file(path, out)
+
+
+def _sorted(
+    files: list[EventFile], reading: Reading, max_buffer: int, closing: ExitStack
+) -> Iterator[bytes]:
+    """Pieces of a sorted file."""
+    if max_buffer:
+        windowed = WindowedSorter(files, max_buffer, keep_going=reading.keep_going)
+        yield from windowed.lines()
+        _warn_of_lost(windowed.lost)
+        return
+    sorter = closing.enter_context(
+        Sorter(files, keep_going=reading.keep_going, processes=reading.jobs)
+    )
+    progress = Progress(reading, hidden=False)
+    sorter.read(progress.seen)
+    progress.end()
+    _warn_of_lost(sorter.lost)
+    yield from sorter.lines()
+
+
+def _warn_of_lost(lost: Mapping[str, int]) -> None:
+    for event_type, count in sorted(lost.items()):
+        log.warning(
+            "%s %s event(s) of Open vSwitch belong to no series: their upcall is not in the file",
+            f"{count:,}",
+            event_type,
+        )
+
+
+def _copied(first: bytes, lines: Iterator[bytes], target: BinaryIO) -> Iterator[bytes]:
+    """Write pieces on their way."""
+    yield first
+    for piece in lines:
+        target.write(piece)
+        yield piece
+
+
+def _print(lines: Iterator[bytes], fmt: TextFormat) -> None:
+    word = LineText(SORTED, fmt)
+    with text_output() as write:
+        for piece in lines:
+            done = word(piece)
+            write(done.result)
+            for damage in done.damages:
+                raise EventFileError(f"an event {damage.what}; 'retis print' tells in which line")

@@ -1,0 +1,145 @@
+"""The bytes of an event file, in pieces of whole lines."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from retis_py.errors import EventFileError
+from retis_py.events.escape import escape
+
+STANDARD_INPUT = Path("-")
+
+# A series of ten thousand events is about 10 MiB. More than this on a line is no event file, and
+# reading on would end in a lack of memory.
+MAX_LINE = 256 << 20
+# What a core's own cache holds beside what is made of it.
+PIECE_SIZE = 256 << 10
+
+
+class Span(NamedTuple):
+    """Place of a piece in a regular file, in bytes."""
+
+    offset: int
+    size: int
+
+
+class Source:
+    """A file, FIFO or the standard input (``-``), open for reading once from start to end.
+
+    Raises EventFileError for what cannot be opened or read.
+    """
+
+    name: str  # safe to show
+    size: int | None  # bytes, of a regular file when it was opened
+    position: int  # bytes handed out so far
+
+    def __init__(self, path: Path) -> None:
+        self.name = "the standard input" if path == STANDARD_INPUT else escape(str(path))
+        self.position = 0
+        self._file = self._open(path)
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def pieces(self, size: int = PIECE_SIZE) -> Iterator[bytes]:
+        """Iterate over the content. Each piece is whole lines, but for the end of the last.
+
+        What a pipe holds is handed out at once, however little it is.
+        """
+        begun: list[bytes] = []  # parts of a line whose end was not seen yet
+        while part := self._read(size):
+            end = part.rfind(b"\n") + 1
+            if end == 0:
+                begun.append(part)
+                if sum(map(len, begun)) > MAX_LINE:
+                    raise EventFileError(
+                        f"{self.name}: the line at byte {self.position} is longer than"
+                        f" {MAX_LINE >> 20} MiB; this is no event file"
+                    )
+                continue
+            piece = b"".join((*begun, part[:end])) if begun else part[:end]
+            begun = [part[end:]] if end < len(part) else []
+            self.position += len(piece)
+            yield piece
+        if begun:
+            piece = b"".join(begun)
+            self.position += len(piece)
+            yield piece
+
+    def spans(self, size: int) -> Iterator[Span]:
+        """Iterate over places of pieces of about ``size`` bytes, for ``read_span``.
+
+        Only for a regular file. The last piece may end in a line without newline.
+        """
+        assert self.size is not None  # noqa: S101 (asked for by the caller)
+        offset = 0
+        while offset < self.size:
+            end = self._line_end(offset + size)
+            yield Span(offset, end - offset)
+            offset = end
+
+    def read_span(self, span: Span) -> bytes:
+        """Read a piece; may be called in a child process."""
+        parts = []
+        offset, left = span
+        while left and (part := self._pread(left, offset)):
+            parts.append(part)
+            offset += len(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        self._file.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._file.fileno()
+
+    def _line_end(self, offset: int) -> int:
+        """Find the end of the line that ``offset`` lies in."""
+        assert self.size is not None  # noqa: S101 (asked for by the caller)
+        while offset < self.size:
+            part = self._pread(64 << 10, offset)
+            found = part.find(b"\n")
+            if found >= 0:
+                return offset + found + 1
+            if not part:
+                break
+            offset += len(part)
+        return self.size
+
+    def _open(self, path: Path) -> BinaryIO:
+        if path == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise EventFileError("the standard input is closed; name an event file")
+            return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+        try:
+            return path.open("rb", buffering=0)
+        except FileNotFoundError:
+            rotated = path.with_name(path.name + ".0")
+            advice = "collect events into it first"
+            if rotated.exists():
+                advice = f"did you mean {escape(str(rotated))}.. ?"
+            message = f"cannot read {self.name}: no such file; {advice}"
+            raise EventFileError(message) from None
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), size, offset)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError | ValueError) -> EventFileError:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return EventFileError(f"cannot read {self.name}: {reason}")

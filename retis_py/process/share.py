@@ -1,0 +1,103 @@
+"""A function applied to many arguments by several processes, results in order."""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from retis_py.errors import RetisError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+_AHEAD = 2  # arguments given to a process beyond the one whose result is waited for
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+def shared_map(
+    function: Callable[[Argument], Result], arguments: Iterable[Argument], processes: int
+) -> Iterator[tuple[Argument, Result]]:
+    """Iterate over (argument, result), in the order of the arguments.
+
+    With several processes the function gets into them by fork, with whatever it holds; arguments
+    and results are pickled. They are taken turn by turn, so the work should be of about equal size.
+    A RetisError of the function is raised here; a child killed from outside raises one too.
+    """
+    if processes <= 1:
+        for argument in arguments:
+            yield argument, function(argument)
+        return
+    workers = [_Worker(function) for _ in range(processes)]
+    waiting: deque[Argument] = deque()
+    taken = 0
+    try:
+        for given, argument in enumerate(arguments):
+            workers[given % processes].give(argument)
+            waiting.append(argument)
+            if len(waiting) > processes * _AHEAD:
+                yield waiting.popleft(), workers[taken % processes].take()
+                taken += 1
+        while waiting:
+            yield waiting.popleft(), workers[taken % processes].take()
+            taken += 1
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A child process that applies the function to what is given to it, in that order."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        # Takes a while to import, and most files need no second process.
+        from multiprocessing import get_context  # noqa: PLC0415
+
+        context = get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_serve, args=(theirs, self._pipe, function), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def give(self, argument: Any) -> None:
+        self._talk(lambda: self._pipe.send(argument))
+
+    def take(self) -> Any:
+        result = self._talk(self._pipe.recv)
+        if isinstance(result, RetisError):
+            raise result
+        return result
+
+    def stop(self) -> None:
+        """End the child, whatever it does."""
+        self._pipe.close()
+        self._process.terminate()
+        self._process.join()
+
+    def _talk(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except (EOFError, OSError):
+            message = (
+                "a process that helped to read the events was killed; was memory short?"
+                " '--jobs 1' does without"
+            )
+            raise RetisError(message) from None
+
+
+def _serve(pipe: "Connection", parents: "Connection", function: Callable[[Any], Any]) -> None:
+    """Be the child: results, or the error that ends it, until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parents.close()
+    try:
+        while True:
+            pipe.send(function(pipe.recv()))
+    except RetisError as error:
+        pipe.send(error)
+    except (EOFError, OSError):
+        pass

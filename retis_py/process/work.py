@@ -1,0 +1,88 @@
+"""An event file worked through piece by piece, by one process or several, in order.
+
+What is done with a piece is a function of its bytes. With several processes each reads its own
+pieces from the file, so that only places go to it and only results come back.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from retis_py.events.jsonl import EventFile
+from retis_py.events.source import Span
+from retis_py.process.share import shared_map
+
+# A file smaller than this is read before a second process has begun.
+WORTH_SHARING = 32 << 20  # bytes
+_SHARED_PIECE = 1 << 20  # bytes: long against sending its place, short against a person's patience
+
+
+class Damage(NamedTuple):
+    """A line that could not be read."""
+
+    line: int  # of its piece, from 0
+    what: str  # is wrong with it
+
+
+class Done(NamedTuple):
+    """What came of a piece."""
+
+    result: Any
+    lines: int  # in the piece
+    damages: tuple[Damage, ...] = ()
+
+
+Job = Callable[[bytes], Done]
+"""What is done with a piece: whole lines."""
+
+Seen = Callable[[int], None]
+"""Told how many bytes of the file were worked through."""
+
+
+def work_through(
+    file: EventFile, job: Job, processes: int = 1, seen: Seen | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Iterate over the pieces of ``file``: offset in bytes, result of ``job``.
+
+    Small files are worked through by this process alone. Damaged lines are reported to the file,
+    which may raise EventFileError, after the result of their piece.
+    """
+    size = file.source.size
+    if processes > 1 and size is not None and size >= WORTH_SHARING:
+        done = _shared(file, job, processes)
+    else:
+        done = _alone(file, job)
+    lines = 0
+    for offset, piece, outcome in done:
+        yield offset, outcome.result
+        for damage in outcome.damages:
+            before = _line_offset(file, piece, damage.line)
+            file.report_damage(lines + damage.line + 1, offset + before, damage.what)
+        lines += outcome.lines
+        if seen is not None:
+            seen(offset)
+    file.report_end(lines)
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def _alone(file: EventFile, job: Job) -> Iterator[tuple[int, bytes | Span, Done]]:
+    offset = 0
+    for piece in file.pieces():
+        yield offset, piece, job(piece)
+        offset += len(piece)
+
+
+def _shared(file: EventFile, job: Job, processes: int) -> Iterator[tuple[int, bytes | Span, Done]]:
+    spans = file.spans(_SHARED_PIECE)
+    for span, done in shared_map(lambda span: job(file.read_span(span)), spans, processes):
+        yield span.offset, span, done
+
+
+def _line_offset(file: EventFile, piece: bytes | Span, line: int) -> int:
+    """Bytes of a piece before its line number ``line``."""
+    data = file.read_span(piece) if isinstance(piece, Span) else piece
+    return sum(len(each) + 1 for each in data.split(b"\n")[:line])
