@@ -176,13 +176,16 @@ def _alternatives(type_: inspect.Type) -> tuple[list[inspect.Type], bool]:
     return given, len(given) < len(types)
 
 
+def _is_list_of_structs(type_: inspect.Type) -> bool:
+    return isinstance(type_, inspect.ListType) and isinstance(type_.item_type, inspect.StructType)
+
+
 def _field(path: str, accesses: tuple[Access, ...], types: list[inspect.Type]) -> Field:
     structs = [t for t in types if isinstance(t, inspect.StructType)]
     if structs:
-        inside = _members(path, accesses, structs)
-        if any(member.kind is Kind.TABLES for member in inside.values()):
+        if any(_is_list_of_structs(member.type) for s in structs for member in s.fields):
             return Field(path, accesses, Kind.TABLES)
-        return Field(path, accesses, Kind.GROUP, inside=inside)
+        return Field(path, accesses, Kind.GROUP, inside=_members(path, accesses, structs))
     (type_,) = types
     match type_:
         case inspect.IntType():
@@ -201,8 +204,6 @@ def _field(path: str, accesses: tuple[Access, ...], types: list[inspect.Type]) -
             made = Field(path, accesses, Kind.STRINGS)
         case inspect.BytesType():
             made = Field(path, accesses, Kind.BYTES)
-        case inspect.ListType(item_type=inspect.StructType()):
-            made = Field(path, accesses, Kind.TABLES)
         case _ if type_ == inspect.type_info(Ufid):
             step = Access("ufid_text({0})", optional=False)
             made = Field(path, (*accesses, step), Kind.FLOW_ID)
