@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from retis_py.events.sections.startup import NS_PER_S
+from retis_py.events.nft_rules import nft_rule_line
+from retis_py.events.sections.startup import NS_PER_S, NftRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ class TextFormat:
     link_layer: bool = False  # Ethernet and VLAN headers too
     clock_offset: int = 0  # ns, CLOCK_REALTIME minus CLOCK_MONOTONIC of the collection
     colour: bool = False  # ANSI colours
+    nft_rules: NftRules | None = None  # whose text is shown under events that name them
 
     def time(self, timestamp: int) -> str:
         """``timestamp`` (ns, CLOCK_MONOTONIC) as ``2026-11-20 23:20:07.123456``, in UTC.
@@ -109,7 +111,9 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
         parts.append(skb)
     for section in (event.ovs, event.ovs_detrace, event.nft, event.ct, event.startup):
         if section is not None:
-            parts.append(section.text(fmt).replace("\n", "\n  "))  # noqa: PERF401 (a list is slower)
+            parts.append(section.text(fmt).replace("\n", "\n  "))
+            if section is event.nft and (rule := nft_rule_line(fmt.nft_rules, event)) is not None:
+                parts.append(f"  {rule}")
     return parts
 
 

@@ -15,7 +15,7 @@ from lab import capabilities, cli, frames, netns, nftables
 from lab.collection import Collection, Event, packet_bytes, read, temporary_path
 from lab.nftables import TIME_LIMIT, Step
 from retis_py.events.jsonl import EventFile
-from retis_py.process.nft_rules import nft_rule_line
+from retis_py.events.nft_rules import nft_rule_line
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -187,7 +187,7 @@ def test_rules_as_text(traced: Traced) -> None:
     texts = nftables.rule_texts(traced.trace)
     shown = 0
     for event in events:
-        line, nft = nft_rule_line(startup.startup, event), event.nft
+        line, nft = nft_rule_line(startup.startup.nft_rules, event), event.nft
         assert nft is not None
         if nft.verdict == "return":
             assert line == f"rule: udp dport {RETURNED} return"  # not told by Linux 6.1's

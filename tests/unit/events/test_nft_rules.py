@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from retis_py.events.event import Event, decode, encode
+from retis_py.events.nft_rules import nft_rule_line, rule_text
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.netns import Netns
 from retis_py.events.sections.nft import Nft
 from retis_py.events.sections.startup import Machine, NftRules, NftTable, Startup, TimeSpec
-from retis_py.process.nft_rules import nft_rule_line, rule_text
 
 CHAINS = {"c": {"policy": "type filter; policy drop;", "4": "udp dport 7 drop", "5": "a\x1b\nb"}}
 RULES = NftRules([NftTable("ip", "t", 1, {}), NftTable("inet", "t", 2, CHAINS)], netns=77)
@@ -35,25 +35,24 @@ def changed(**fields: object) -> Nft:
     ],
 )
 def test_rule_text(nft: Nft, text: str | None) -> None:
-    assert rule_text(STARTUP, nft) == text
-    assert rule_text(STARTUP, nft, 77) == text
+    assert rule_text(RULES, nft) == text
+    assert rule_text(RULES, nft, 77) == text
 
 
 def test_rules_of_another_namespace() -> None:
-    assert rule_text(STARTUP, NFT, 78) is None
+    assert rule_text(RULES, NFT, 78) is None
 
 
 def test_no_rules() -> None:
     assert rule_text(None, NFT) is None
-    assert rule_text(msgspec.structs.replace(STARTUP, nft_rules=None), NFT) is None
 
 
 def test_line() -> None:
     event = Event(Common(1), nft=NFT, netns=Netns(77))
-    assert nft_rule_line(STARTUP, event) == "rule: udp dport 7 drop"
+    assert nft_rule_line(RULES, event) == "rule: udp dport 7 drop"
     event.netns = Netns(78)
-    assert nft_rule_line(STARTUP, event) is None
-    assert nft_rule_line(STARTUP, Event(Common(1))) is None
+    assert nft_rule_line(RULES, event) is None
+    assert nft_rule_line(RULES, Event(Common(1))) is None
 
 
 def test_through_the_file() -> None:

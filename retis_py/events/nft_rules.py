@@ -5,21 +5,24 @@ namespace that ``retis collect`` ran in. Handles are counted for each namespace 
 not used again, so that a rule that was added later has no text here, and never another's.
 """
 
+from typing import TYPE_CHECKING
+
 from retis_py.events.escape import escape
-from retis_py.events.event import Event
 from retis_py.events.sections.nft import Nft
-from retis_py.events.sections.startup import Startup
+from retis_py.events.sections.startup import NftRules
+
+if TYPE_CHECKING:
+    from retis_py.events.event import Event
 
 _POLICY = "policy"  # in place of a handle, as NftTable says
 
 
-def rule_text(startup: Startup | None, nft: Nft, netns: int | None = None) -> str | None:
+def rule_text(rules: NftRules | None, nft: Nft, netns: int | None = None) -> str | None:
     """Return the text of the section's rule, or of the chain whose policy it is; None if unknown.
 
     ``netns`` is the inum of the event's network namespace, where it is known: the rules of another
     one are not taken for it. The text is escaped, on one line.
     """
-    rules = startup.nft_rules if startup else None
     if rules is None or (netns is not None and netns != rules.netns):
         return None
     key = _POLICY if nft.policy else str(nft.rule_handle)
@@ -30,9 +33,9 @@ def rule_text(startup: Startup | None, nft: Nft, netns: int | None = None) -> st
     return None
 
 
-def nft_rule_line(startup: Startup | None, event: Event) -> str | None:
+def nft_rule_line(rules: NftRules | None, event: "Event") -> str | None:
     """Return the line to show under an event, without indentation; None where there is none."""
     if event.nft is None:
         return None
-    text = rule_text(startup, event.nft, event.netns.inum if event.netns else None)
+    text = rule_text(rules, event.nft, event.netns.inum if event.netns else None)
     return None if text is None else f"rule: {text}"
