@@ -240,7 +240,9 @@ def test_a_shell(end: str, tmp_path: Path) -> None:
         assert "ZeroDivisionError" in shell.until(">>> ")
         shell.type("list(reader.events())[-1].packet.to_scapy().summary()\r")
         assert "Ether / " in shell.until(">>> ")
-        shell.type("print('un\x03")  # Ctrl-C takes back a line, and the shell goes on
+        shell.type("print('un")
+        shell.until("print('un")  # Ctrl-C takes back a line, and the shell goes on
+        shell.type("\x03")
         assert "KeyboardInterrupt" in shell.until(">>> ")
         shell.type(end)
         assert shell.process.wait(30) == 0
