@@ -63,22 +63,25 @@ COMMANDS = {
     "print": LazyCommand(
         "retis_py.cli.print:print_command", "Print the events of a file to the terminal."
     ),
+    "sort": LazyCommand(
+        "retis_py.cli.sort:sort_command", "Put events together by packet, a journey each."
+    ),
+    "stats": LazyCommand(
+        "retis_py.cli.stats:stats_command", "Count events by probe, drop reason, device and more."
+    ),
     "pcap": LazyCommand(
         "retis_py.cli.pcap:pcap_command",
         "Write the packets of a file as pcapng or pcap.",
         takes_profiles=True,
     ),
+    "python": LazyCommand(
+        "retis_py.cli.python:python_command", "Run a Python script, or a shell, with the events."
+    ),
     "inspect": LazyCommand(
         "retis_py.cli.inspect:inspect_command", "Show what can be probed on this machine."
     ),
-    "sort": LazyCommand(
-        "retis_py.cli.sort:sort_command", "Put events together by packet, a journey each."
-    ),
     "profile": LazyCommand(
         "retis_py.cli.profile:profile_command", "List the profiles that can be used."
-    ),
-    "python": LazyCommand(
-        "retis_py.cli.python:python_command", "Run a Python script, or a shell, with the events."
     ),
     "schema": LazyCommand(
         "retis_py.cli.schema:schema_command", "Print the JSON schema of an event."

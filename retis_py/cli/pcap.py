@@ -93,13 +93,12 @@ def pcap_command(
 
 
 def _events(reading: Reading) -> Iterator[Event]:
-    progress = Progress(reading, hidden=False)
-    for file in reading.files():
-        for series in file.series():
-            yield from series
-            progress.seen(file.source.position)
-        progress.next_file(file.source.size or 0)
-    progress.end()
+    with Progress(reading, hidden=False) as progress:
+        for file in reading.files():
+            for series in file.series():
+                yield from series
+                progress.seen(file.source.position)
+            progress.next_file(file.source.size or 0)
 
 
 def _export(export: Export, output: BinaryIO) -> tuple[ExportedPackets, PcapngWriter]:

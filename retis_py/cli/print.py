@@ -10,7 +10,7 @@ from retis_py.cli.options import text_options
 from retis_py.cli.output_file import refuse_same_file, replacing
 from retis_py.cli.reading import Progress, Reading, reading_options
 from retis_py.cli.selection_options import selection_options
-from retis_py.cli.text_output import Write, coloured, text_output
+from retis_py.cli.text_output import coloured, goes_to_file, text_output
 from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.text import TextFormat
@@ -42,30 +42,29 @@ def print_command(
     if out is not None:
         _save(reading, out, selection)
         return
-    with text_output() as write:
+    fmt = replace(text_format, colour=coloured())
+    with text_output() as write, Progress(reading, hidden=not goes_to_file()) as progress:
         for file in reading.files():
-            _print(file, reading, selection, replace(text_format, colour=coloured()), write)
+            job = _wording(file, selection, fmt, keep_going=reading.keep_going)
+            for _, text in work_through(file, job, reading.jobs, progress.seen):
+                write(text)
+            progress.next_file(file.source.size or 0)
 
 
-def _print(
-    file: EventFile, reading: Reading, selection: Selection, fmt: TextFormat, write: Write
-) -> None:
+def _wording(file: EventFile, selection: Selection, fmt: TextFormat, *, keep_going: bool) -> Job:
     fmt = replace(fmt, clock_offset=file.startup.clock_monotonic_offset.ns)
-    job: Job = LineText(file.format, fmt, keep_going=reading.keep_going)
-    if selection:
-        current = file.format._replace(version=CURRENT)
-        text = LineText(current, fmt, keep_going=reading.keep_going)
-        job = SelectedLines(file.format, selection, keep_going=reading.keep_going, then=text)
-    for _, text_of_piece in work_through(file, job, reading.jobs):
-        write(text_of_piece)
+    if not selection:
+        return LineText(file.format, fmt, keep_going=keep_going)
+    current = file.format._replace(version=CURRENT)
+    text = LineText(current, fmt, keep_going=keep_going)
+    return SelectedLines(file.format, selection, keep_going=keep_going, then=text)
 
 
 def _save(reading: Reading, out: Path, selection: Selection) -> None:
     """Write the selected lines as one event file, in the current format."""
     for path in reading.paths:
         refuse_same_file(path, out)
-    progress = Progress(reading, hidden=False)
-    with replacing(out) as target:
+    with replacing(out) as target, Progress(reading, hidden=False) as progress:
         for number, file in enumerate(reading.files()):
             job = SelectedLines(file.format, selection, keep_going=reading.keep_going)
             first = True
@@ -79,7 +78,6 @@ def _save(reading: Reading, out: Path, selection: Selection) -> None:
                     target.write(lines)
                 first = False
             progress.next_file(file.source.size or 0)
-        progress.end()
 
 
 def _startup(line: bytes, file: EventFile) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import click
 
@@ -66,7 +67,10 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Progress:
-    """A bar on standard error, for reading that takes long while nothing else is seen."""
+    """A bar on standard error, for reading that takes long while nothing else is seen.
+
+    Taken away by ``end()``, or at the end of a ``with`` block, so that no error stands behind it.
+    """
 
     def __init__(self, reading: Reading, *, hidden: bool) -> None:
         self._enabled = not hidden and sys.stderr is not None and sys.stderr.isatty()
@@ -88,6 +92,17 @@ class Progress:
             self._at = 0
         self._bar.update(at - self._at)
         self._at = at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
 
     def next_file(self, size: int) -> None:
         """Go on with the next file, after one of ``size`` bytes."""

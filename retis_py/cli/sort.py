@@ -69,26 +69,26 @@ def sort_command(
             for path in reading.paths
         ]
         _check(files, reading, out)
+        if out is not None and not (print_too or max_buffer or selection):
+            _write(files, reading, out)
+            return
         lines = _sorted(files, reading, max_buffer, closing)
         if selection:
             job = SelectedLines(SORTED, selection, keep_going=False)
             lines = (job(piece).result for piece in lines)
-        target: BinaryIO | None = None
-        if out is not None:
-            # What is wrong with the input has shown itself when the first line comes.
-            first = next(lines)
-            target = closing.enter_context(replacing(out))
-            target.write(first)
-        if target is not None and not print_too:
-            for piece in lines:
-                target.write(piece)
+        offset = files[0].startup.clock_monotonic_offset.ns
+        fmt = replace(text_format, colour=coloured(), clock_offset=offset)
+        if out is None:
+            _print(lines, fmt)
             return
-        fmt = replace(
-            text_format,
-            colour=coloured(),
-            clock_offset=files[0].startup.clock_monotonic_offset.ns,
-        )
-        _print(lines if target is None else _copied(first, lines, target), fmt)
+        # What is wrong with the input has shown itself when the first line comes.
+        first = next(lines)
+        with replacing(out) as target:
+            target.write(first)
+            if print_too:
+                _print(_copied(first, lines, target), fmt)
+            else:
+                target.writelines(lines)
 
 
 def _check(files: list[EventFile], reading: Reading, out: Path | None) -> None:
@@ -110,6 +110,17 @@ def _check(files: list[EventFile], reading: Reading, out: Path | None) -> None:
             refuse_same_file(path, out)
 
 
+def _write(files: list[EventFile], reading: Reading, out: Path) -> None:
+    """Sort all there is into a file."""
+    with (
+        replacing(out) as target,
+        _sorter(files, reading) as sorter,
+        Progress(reading, hidden=False) as progress,
+    ):
+        sorter.write(target, progress.seen)
+    _warn_of_lost(sorter.lost)
+
+
 def _sorted(
     files: list[EventFile], reading: Reading, max_buffer: int, closing: ExitStack
 ) -> Iterator[bytes]:
@@ -119,14 +130,15 @@ def _sorted(
         yield from windowed.lines()
         _warn_of_lost(windowed.lost)
         return
-    sorter = closing.enter_context(
-        Sorter(files, keep_going=reading.keep_going, processes=reading.jobs)
-    )
-    progress = Progress(reading, hidden=False)
-    sorter.read(progress.seen)
-    progress.end()
+    sorter = closing.enter_context(_sorter(files, reading))
+    with Progress(reading, hidden=False) as progress:
+        sorter.read(progress.seen)
     _warn_of_lost(sorter.lost)
     yield from sorter.lines()
+
+
+def _sorter(files: list[EventFile], reading: Reading) -> Sorter:
+    return Sorter(files, keep_going=reading.keep_going, processes=reading.jobs)
 
 
 def _warn_of_lost(lost: Mapping[str, int]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from retis_py.errors import RetisError
 Write = Callable[[bytes], None]
 
 # Ends by itself where the text fits (F), passes colours on (R), leaves the text there (X).
-_PAGER = "less -FRX"
+_LESS = "FRX"
+_PAGER = f"less -{_LESS}"
 
 
 class NobodyReadsError(Exception):
@@ -26,6 +28,14 @@ class NobodyReadsError(Exception):
 def coloured() -> bool:
     """Whether the standard output takes colours: a terminal, and NO_COLOR is not set."""
     return sys.stdout is not None and wants_colour(sys.stdout)
+
+
+def goes_to_file() -> bool:
+    """Whether the standard output is a file, so that nobody sees anything happen."""
+    try:
+        return sys.stdout is not None and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):  # a stream in memory has no descriptor
+        return False
 
 
 @contextmanager
@@ -86,7 +96,9 @@ def _start_pager() -> "subprocess.Popen[bytes] | None":
         command = shlex.split(os.environ.get("PAGER", _PAGER))
         if not command or shutil.which(command[0]) is None:
             return None
-        return subprocess.Popen(command, stdin=subprocess.PIPE)
+        # For those who say no more than PAGER=less, as git does: it would show colours as ESC[1m.
+        environment = {"LESS": _LESS, **os.environ}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
     except (OSError, ValueError):
         return None
 

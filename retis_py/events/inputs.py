@@ -18,7 +18,7 @@ def find_inputs(name: Path | None) -> list[Path]:
     if name is None:
         first = DEFAULT.with_name(f"{DEFAULT.name}.0")
         return [DEFAULT] if DEFAULT.exists() or not first.exists() else _from(first)
-    if not name.name.endswith(_AND_FOLLOWING) or name.name == _AND_FOLLOWING or name.exists():
+    if not name.name.endswith(_AND_FOLLOWING) or not name.name.strip(".") or name.exists():
         return [name]
     first = name.with_name(name.name.removesuffix(_AND_FOLLOWING))
     if _NUMBERED.fullmatch(first.name) is None:

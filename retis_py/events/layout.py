@@ -9,16 +9,19 @@ brace makes a part end too early: such a part is no JSON, so that it cannot go u
 import re
 
 _OBJECT = r"\{[^}]*\}"
+_PART = r'"[^{}]*\{[^{}]*\}'  # of skb: only whole ones, or what follows skb could be taken for one
 # Alternatives with nothing in the end, (x|), are taken faster than what is optional, (x)?.
 _EVENT = (
     r'\{"common":\{"timestamp":([1-9][0-9]{0,18})'
     rf'((?:,"smp_id":[0-9]+|)(?:,"task":{_OBJECT}|)\}}'
     r'(?:,"kernel":\{"symbol":"[^"]*","probe_type":"[^"]*"|))'
-    r'(,"stack_trace":\[[^\]]*\]|)'
-    rf'(\}}?(?:,"userspace":{_OBJECT}|)(?:,"tracking":\{{"skb":{_OBJECT}[^}}]*\}}|)'
+    # The kernel probe ends in a quote, and needs its brace; where there is none, in a brace.
+    r'((?<="),"stack_trace":\[[^\]]*\]|)'
+    rf'((?:(?<=[\]"])\}}|(?<=\}}))(?:,"userspace":{_OBJECT}|)'
+    rf'(?:,"tracking":\{{"skb":{_OBJECT}[^}}]*\}}|)'
     rf'(?:,"skb-tracking":{_OBJECT}|)(?:,"skb-drop":{_OBJECT}|))'
     rf'(,"packet":{_OBJECT}|)'
-    r'(,"skb":\{(?:"[^}]*\}(?:,"[^}]*\})*|)\}|)'
+    rf'(,"skb":\{{(?:{_PART}(?:,{_PART})*|)\}}|)'
     rf'((?:,"netns":{_OBJECT}|)(?:,"dev":{_OBJECT}|))'
 )
 

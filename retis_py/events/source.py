@@ -1,11 +1,13 @@
 """The bytes of an event file, in pieces of whole lines."""
 
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
@@ -49,18 +51,18 @@ class Source:
         What a pipe holds is handed out at once, however little it is.
         """
         begun: list[bytes] = []  # parts of a line whose end was not seen yet
+        length = 0  # of them
         while part := self._read(size):
             end = part.rfind(b"\n") + 1
             if end == 0:
                 begun.append(part)
-                if sum(map(len, begun)) > MAX_LINE:
-                    raise EventFileError(
-                        f"{self.name}: the line at byte {self.position} is longer than"
-                        f" {MAX_LINE >> 20} MiB; this is no event file"
-                    )
+                length += len(part)
+                if length > MAX_LINE:
+                    raise self._endless(self.position)
                 continue
             piece = b"".join((*begun, part[:end])) if begun else part[:end]
             begun = [part[end:]] if end < len(part) else []
+            length = len(part) - end
             self.position += len(piece)
             yield piece
         if begun:
@@ -77,11 +79,18 @@ class Source:
         offset = 0
         while offset < self.size:
             end = self._line_end(offset + size)
+            if end - offset > MAX_LINE:  # alone, so that what is before it is read
+                start = offset + self._pread(size, offset).rfind(b"\n") + 1
+                if start > offset:
+                    yield Span(offset, start - offset)
+                offset = start
             yield Span(offset, end - offset)
             offset = end
 
     def read_span(self, span: Span) -> bytes:
         """Read a piece; may be called in a child process."""
+        if span.size > MAX_LINE:
+            raise self._endless(span.offset)
         parts = []
         offset, left = span
         while left and (part := self._pread(left, offset)):
@@ -99,9 +108,10 @@ class Source:
         return self._file.fileno()
 
     def _line_end(self, offset: int) -> int:
-        """Find the end of the line that ``offset`` lies in."""
+        """Find the end of the line that ``offset`` lies in; of an endless one not the very end."""
         assert self.size is not None  # noqa: S101 (asked for by the caller)
-        while offset < self.size:
+        begin = offset
+        while offset < self.size and offset - begin <= MAX_LINE:
             part = self._pread(64 << 10, offset)
             found = part.find(b"\n")
             if found >= 0:
@@ -109,9 +119,9 @@ class Source:
             if not part:
                 break
             offset += len(part)
-        return self.size
+        return min(offset, self.size)
 
-    def _open(self, path: Path) -> BinaryIO:
+    def _open(self, path: Path) -> FileIO:
         if path == STANDARD_INPUT:
             if sys.stdin is None:
                 raise EventFileError("the standard input is closed; name an event file")
@@ -130,15 +140,23 @@ class Source:
 
     def _read(self, size: int) -> bytes:
         try:
-            return self._file.read(size)
+            while (part := self._file.read(size)) is None:  # a pipe that another made not to wait
+                select.select([self._file], [], [])
         except OSError as error:
             raise self._unreadable(error) from None
+        return part
 
     def _pread(self, size: int, offset: int) -> bytes:
         try:
             return os.pread(self._file.fileno(), size, offset)
         except OSError as error:
             raise self._unreadable(error) from None
+
+    def _endless(self, offset: int) -> EventFileError:
+        return EventFileError(
+            f"{self.name}: the line at byte {offset} is longer than {MAX_LINE >> 20} MiB; this is"
+            " no event file, or was damaged"
+        )
 
     def _unreadable(self, error: OSError | ValueError) -> EventFileError:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

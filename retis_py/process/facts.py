@@ -45,8 +45,8 @@ _RECORD = struct.Struct(">QBQQQ?QQ")
 _BASE = struct.Struct(">Q")
 
 
-def pack_fact(fact: Fact) -> bytes:
-    """Pack a fact into a record, whose order is that of the times at which facts count.
+def fact_order(fact: Fact) -> tuple[int, int, int, int]:
+    """Return what facts are sorted by: the time from which a fact counts, and rank among equals.
 
     A message to user space may be received before the probe at the return of the function that
     queued it has fired, so that ``upcall_enqueue`` counts from its upcall on.
@@ -54,8 +54,13 @@ def pack_fact(fact: Fact) -> bytes:
     counts, rank = fact.time, 0
     if fact.ovs.event_type == "upcall_enqueue" and fact.ovs.upcall_ts is not None:
         counts, rank = fact.ovs.upcall_ts, 1
+    return counts, rank, fact.time, fact.offset
+
+
+def pack_fact(fact: Fact) -> bytes:
+    """Pack a fact into a record; records have the order of ``fact_order``."""
     key = fact.key or (0, 0)
-    numbers = (counts, rank, fact.time, fact.offset, fact.extent, fact.key is not None, *key)
+    numbers = (*fact_order(fact), fact.extent, fact.key is not None, *key)
     return _RECORD.pack(*numbers) + msgspec.json.encode(fact.ovs)
 
 

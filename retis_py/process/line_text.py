@@ -6,7 +6,7 @@ and the text of each is remembered. What is new is decoded and worded as in even
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from retis_py.events.event import Event, decode
@@ -97,20 +97,22 @@ class LineText:
         skbs, devices, rests = self._skb, self._device, self._rest
         utc, fmt = self._fmt.utc, self._fmt
         texts = []
-        end = 0
-        for match in EVENT_LINE.finditer(piece):
-            start, next_end = match.span()
-            if start != end:
-                raise _AnotherLayoutError
-            end = next_end
+        match = None
+        # Where the next event is of the same packet, comparing is faster than looking it up.
+        last_packet = last_identity = packet_text = identity_text = ""
+        for match in _one_after_the_other(EVENT_LINE, piece):
             time, hook, stack, identity, packet, skb, device, rest = match.groups()
             if utc:
                 time = fmt.time(int(time))
+            if packet != last_packet:
+                last_packet, packet_text = packet, packets[packet]
+            if identity != last_identity:
+                last_identity, identity_text = identity, identities[identity]
             texts.append(
-                f"{time}{hooks[hook]}{identities[identity]}{stacks[stack]}{packets[packet]}"
+                f"{time}{hooks[hook]}{identity_text}{stacks[stack]}{packet_text}"
                 f"{devices[device]}{skbs[skb]}{rests[rest]}"
             )
-        if end != len(piece):
+        if match is None or match.end() != len(piece):
             raise _AnotherLayoutError
         return texts, len(texts)
 
@@ -119,7 +121,8 @@ class LineText:
         hooks, stacks, identities, packets = self._hook, self._stack, self._identity, self._packet
         skbs, devices, rests = self._skb, self._device, self._rest
         utc, fmt = self._fmt.utc, self._fmt
-        separator = "\n" if fmt.multi_line else " "
+        separator = "\n"
+        lines = piece.count("\n")
         piece = split_series(piece)
         texts: list[str] = []
         series: list[str] = []
@@ -142,9 +145,9 @@ class LineText:
             if closing:
                 texts.append(separator.join(series))
                 series.clear()
-        if series or end != len(piece):
+        if series or end != len(piece) or len(texts) != lines:
             raise _AnotherLayoutError
-        return texts, len(texts)
+        return texts, lines
 
     def _one_by_one(self, piece: bytes) -> Done:
         """Decode each line; find out which are damaged."""
@@ -172,6 +175,8 @@ class LineText:
             head, timestamp, skb = ids.groups()
             return f" #{(int(timestamp) << 64) + int(head):x} (skb {int(skb):x})"
         event = decode(f"{_EMPTY}{part.removeprefix('}')}}}")
+        if part.startswith("}") and event.userspace is not None:
+            raise _AnotherLayoutError  # a kernel probe is there too, and is what is shown
         return first_line(event, self._bare)[_TIME:]
 
     def _stack_text(self, part: str) -> str:
@@ -186,9 +191,14 @@ class LineText:
 
     def _rest_text(self, part: str) -> str:
         event = decode(f"{_EMPTY}{part}")
-        if not _is_rest(event):
+        if '"common":' in part or not _is_rest(event):
             raise _AnotherLayoutError
         return further_text(event, self._bare)
+
+
+def _one_after_the_other(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Iterate over matches with nothing between them: until something else comes, or the end."""
+    return iter(pattern.scanner(text).match, None)  # type: ignore[attr-defined]
 
 
 def _is_rest(event: Event) -> bool:

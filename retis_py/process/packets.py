@@ -16,7 +16,9 @@ _NUMBERS = 3  # a place: time, offset, extent
 _NUMBER_SIZE = 8
 
 _KEY = struct.Struct(">QQ")
-_ORDER = struct.Struct(">QQQB")  # time of the first event, key, whether there is one
+# Time and offset of the first event, key, whether there is one. What happened at the same time
+# stays in the order of the file.
+_ORDER = struct.Struct(">QQQQ?")
 
 
 class Series(NamedTuple):
@@ -56,8 +58,7 @@ class Packets:
         """Take events that belong to no packet."""
         for start in range(0, len(places), _NUMBERS):
             place = places[start : start + _NUMBERS]
-            # The offset keeps what happened at the same time in the order of the file.
-            self._ordered.add(_ORDER.pack(place[0], place[1], 0, 0) + place.tobytes())
+            self._ordered.add(_ORDER.pack(place[0], place[1], 0, 0, False) + place.tobytes())
 
     def rename(self, root: Callable[[Key], Key], changed: Iterable[Key]) -> None:
         """Let the packets ``changed`` belong to others' series: ``root`` tells to whose."""
@@ -85,7 +86,7 @@ class Packets:
             while self._table:
                 self._order(*self._table.popitem())
         for record in self._ordered:
-            _, *key, has_key = _ORDER.unpack_from(record)
+            _, _, *key, has_key = _ORDER.unpack_from(record)
             places = array("Q", record[_ORDER.size :])
             yield Series((key[0], key[1]) if has_key else None, places)
 
@@ -98,7 +99,7 @@ class Packets:
         times = places[::_NUMBERS].tolist()
         if times != sorted(times):
             places = _in_time(places)
-        self._ordered.add(_ORDER.pack(places[0], *key, 1) + places.tobytes())
+        self._ordered.add(_ORDER.pack(places[0], places[1], *key, True) + places.tobytes())
 
     def _spill(self) -> None:
         for key, places in self._table.items():

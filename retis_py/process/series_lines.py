@@ -19,9 +19,9 @@ OFFSET_MASK = (1 << FILE_SHIFT) - 1
 _SIZE_MASK = (1 << 32) - 1
 # Pages of the mapped files are given back after so much, or all of them would count as ours.
 _KEPT_MAPPED = 32 << 20
-_IDS = b',"skb-tracking":'
-_INDICES = tuple(b'"idx":%d}' % number for number in range(256))
-_FLOW_LOOKUP = b'"event_type":"flow_lookup"'
+IDS = b',"skb-tracking":'
+INDICES = tuple(b'"idx":%d}' % number for number in range(256))
+_FLOW_LOOKUP = b'"flow_lookup"'
 
 
 class SeriesLines:
@@ -75,7 +75,7 @@ class SeriesLines:
             if not ids or (self._flows and _FLOW_LOOKUP in mapped[start:end]):
                 line = self._line(offset, extent)
                 tracking = tracking or _tracking(line)
-                if (ids := line.find(_IDS)) < 0:
+                if (ids := line.find(IDS)) < 0:
                     parts += (_with_tracking(line, tracking, index), b",")
                     continue
                 head, tail = line[:ids], line[ids:]
@@ -84,8 +84,8 @@ class SeriesLines:
                 head, tail = mapped[start:middle], mapped[middle:end]
                 if not tracking:
                     ids_end = tail.index(b"}") + 1
-                    tracking = b',"tracking":{"skb":' + tail[len(_IDS) : ids_end] + b","
-            number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
+                    tracking = b',"tracking":{"skb":' + tail[len(IDS) : ids_end] + b","
+            number = INDICES[index] if index < len(INDICES) else b'"idx":%d}' % index
             parts += (head, tracking, number, tail, b",")
 
     def _lines(self, places: "Sequence[int]") -> list[bytes]:
@@ -104,7 +104,9 @@ class SeriesLines:
     def _enriched(self, line: bytes) -> bytes:
         """Put the texts of the flow into a ``flow_lookup`` event that has none."""
         event = msgspec.json.decode(line)
-        lookup = event["ovs"]
+        lookup = event.get("ovs", {})
+        if lookup.get("event_type") != "flow_lookup":
+            return line
         place = self._flows.get((tuple(lookup["ufid"]), lookup["flow"], lookup["sf_acts"]))
         if place is None:
             return line

@@ -1,8 +1,11 @@
 """A function applied to many arguments by several processes, results in order."""
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retis_py.errors import RetisError
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 _AHEAD = 2  # arguments given to a process beyond the one whose result is waited for
+_NO_MORE = object()
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -24,7 +28,7 @@ def shared_map(
 
     With several processes the function gets into them by fork, with whatever it holds; arguments
     and results are pickled. They are taken turn by turn, so the work should be of about equal size.
-    A RetisError of the function is raised here; a child killed from outside raises one too.
+    What the function raises is raised here; a child killed from outside is a RetisError too.
     """
     if processes <= 1:
         for argument in arguments:
@@ -60,7 +64,12 @@ class _Worker:
         self._process: BaseProcess = context.Process(
             target=_serve, args=(theirs, self._pipe, function), daemon=True
         )
-        self._process.start()
+        # Ctrl-C is the parent's to handle, from the child's first instruction on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, argument: Any) -> None:
@@ -68,7 +77,7 @@ class _Worker:
 
     def take(self) -> Any:
         result = self._talk(self._pipe.recv)
-        if isinstance(result, RetisError):
+        if isinstance(result, Exception):
             raise result
         return result
 
@@ -90,14 +99,29 @@ class _Worker:
 
 
 def _serve(pipe: "Connection", parents: "Connection", function: Callable[[Any], Any]) -> None:
-    """Be the child: results, or the error that ends it, until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
+    """Be the child: a result for each argument, until nobody asks any more."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parents.close()
+    arguments: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_receive, args=(pipe, arguments), daemon=True).start()
+    try:
+        while (argument := arguments.get()) is not _NO_MORE:
+            try:
+                result = function(argument)
+            except Exception as error:  # the parent's to handle
+                result = error
+            pipe.send(result)
+    except OSError:
+        pass
+    finally:
+        # At once: the streams hold what the parent wrote before, and it would come twice.
+        os._exit(0)
+
+
+def _receive(pipe: "Connection", arguments: "SimpleQueue[Any]") -> None:
+    """Take arguments as they come: the parent must not wait for us while we wait for it."""
     try:
         while True:
-            pipe.send(function(pipe.recv()))
-    except RetisError as error:
-        pipe.send(error)
+            arguments.put(pipe.recv())
     except (EOFError, OSError):
-        pass
+        arguments.put(_NO_MORE)

@@ -58,7 +58,7 @@ class Index(NamedTuple):
     flows: dict[Flow, tuple[int, int]]  # offset and size of ovs-detrace events
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+decode_line = msgspec.json.Decoder(_Event).decode
 
 # Up to what identifies the packet, as in events/layout.py; then section by section up to "ovs".
 _OBJECT = r"\{[^}]*\}"
@@ -75,10 +75,10 @@ _LINE_OVS = re.compile(
     rf'(?:,"netns":{_OBJECT}|)(?:,"dev":{_OBJECT}|)(,"ovs":{_OBJECT}|){_END}'.encode()
 )
 _IDS = b',"skb-tracking":'
-_OVS_KEY = b',"ovs":'
-_OVS = b',"ovs":{"event_type":"'
+OVS_KEY = b',"ovs":'
+OVS = b',"ovs":{"event_type":"'
 # Packets in the data path: many, and nothing to join by where there is no queue id.
-_PLAIN = (_OVS + b"flow_lookup", _OVS + b"action_execute")
+_PLAIN = (OVS + b"flow_lookup", OVS + b"action_execute")
 _QUEUE_ID = b'"queue_id":'
 
 
@@ -103,7 +103,7 @@ class IndexLines:
         by_ids: dict[bytes, array[int]] = {}
         others = []  # start and end of what is decoded
         end = number = 0
-        known = _LINE_OVS if _OVS in piece else _LINE
+        known = _LINE_OVS if OVS in piece else _LINE
         for match in () if decode_all else known.finditer(piece):
             start, next_end = match.span()
             if start != end:
@@ -111,9 +111,9 @@ class IndexLines:
             end = next_end
             time, ids, ovs = match.groups()
             extent = (match.start(2) - start << 32) + end - start - 1
-            if ovs and _may_join(ovs):
-                facts = decode_facts(ovs[len(_OVS_KEY) :])
-                fact = Fact(int(time), start, extent, _key(ids), facts)
+            if ovs and may_join(ovs):
+                facts = decode_facts(ovs[len(OVS_KEY) :])
+                fact = Fact(int(time), start, extent, read_key(ids), facts)
                 index.facts.append(pack_fact(fact))
             places = by_ids.get(ids)
             if places is None:
@@ -123,7 +123,7 @@ class IndexLines:
         if end != len(piece):
             others.append((end, len(piece)))
         for ids, places in by_ids.items():
-            _add(index.packets, _key(ids), places)
+            _add(index.packets, read_key(ids), places)
         damages = []
         for start, end in others:
             offset = start
@@ -141,7 +141,7 @@ class IndexLines:
 
     def _look_at(self, line: bytes, offset: int, index: Index) -> None:
         """Decode a line."""
-        event = _decode(line)
+        event = decode_line(line)
         time = event.common.timestamp
         place = (time, offset, len(line))
         key = None
@@ -156,12 +156,12 @@ class IndexLines:
             index.flows[flow.ufid, flow.flow, flow.sf_acts] = (offset, len(line))
 
 
-def _may_join(ovs: bytes) -> bool:
+def may_join(ovs: bytes) -> bool:
     """Whether series may be joined by this section ``ovs``."""
     return not ovs.startswith(_PLAIN) or _QUEUE_ID in ovs
 
 
-def _key(ids: bytes) -> Key:
+def read_key(ids: bytes) -> Key:
     """Read ``,"skb-tracking":{"orig_head":N,"timestamp":N``. Raises msgspec.DecodeError."""
     found = msgspec.json.decode(ids.removeprefix(_IDS) + b"}", type=_Ids)
     return found.timestamp, found.orig_head

@@ -16,6 +16,7 @@ from retis_py.cli.pcap import pcap_command
 from retis_py.cli.print import print_command
 from retis_py.cli.sh_complete import sh_complete_command
 from retis_py.cli.sort import sort_command
+from retis_py.cli.stats import stats_command
 from retis_py.collect.losses import LossCause
 from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
 from retis_py.collectors.registry import CollectorOptions, all_collectors
@@ -87,6 +88,7 @@ def test_options_of_print() -> None:
     ("page", "command"),
     [
         ("completion.md", sh_complete_command),
+        ("stats.md", stats_command),
         ("inspect.md", inspect_command),
         ("pcap.md", pcap_command),
         ("sort.md", sort_command),

@@ -249,7 +249,9 @@ def test_a_last_line_cut_short(
 
 def test_an_endless_line_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retis_py.events.source.MAX_LINE", 1 << 20)
-    with pytest.raises(EventFileError, match=r"^/dev/zero: the line at byte 0 is longer than 1 MiB"):
+    with pytest.raises(
+        EventFileError, match=r"^/dev/zero: the line at byte 0 is longer than 1 MiB"
+    ):
         EventFile("/dev/zero")
 
 
