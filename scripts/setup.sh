@@ -14,6 +14,8 @@ packages="$packages nftables conntrack tcpdump tshark bpftool zsh fish"
 packages="$packages gcc libc6-dev python3-dev libpcap-dev"
 # virtme-ng and what it calls; udev makes the guest's serial ports appear by name.
 lab_packages="qemu-system-x86 busybox-static udev kmod file binutils xz-utils zstd lz4"
+# Open vSwitch is built with USDT probes (tests/vm/openvswitch.py).
+lab_packages="$lab_packages make systemtap-sdt-dev"
 
 stamp=.venv/.set-up
 
@@ -41,9 +43,10 @@ Install these, then the virtual environment by hand:
   Debian, Ubuntu: apt-get install $packages
   Fedora:         dnf install python3-bcc libbpf libpcap iproute iputils nftables conntrack-tools tcpdump wireshark-cli gcc bpftool
                   zsh fish python3-devel libpcap-devel
-                  (for the lab: qemu-system-x86 busybox systemd-udev kmod file binutils xz zstd lz4)
+                  (for the lab: qemu-system-x86 busybox systemd-udev kmod file binutils xz zstd lz4
+                  make systemtap-sdt-devel)
   Arch:           pacman -S python-bcc libbpf libpcap iproute2 iputils nftables conntrack-tools tcpdump wireshark-cli gcc bpf zsh fish
-                  (for the lab: qemu-system-x86 busybox kmod file binutils xz zstd lz4)
+                  (for the lab: qemu-system-x86 busybox kmod file binutils xz zstd lz4 make systemtap)
   then:           /usr/bin/python3 -m venv --system-site-packages .venv
                   .venv/bin/pip install -e '.[test]'
 EOF

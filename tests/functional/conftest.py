@@ -38,6 +38,12 @@ def tracefs() -> None:
 
 
 @pytest.fixture
+def openvswitch(root: None) -> None:
+    """The kernel has Open vSwitch's datapath, and there is a daemon with USDT probes."""
+    capabilities.require("openvswitch")
+
+
+@pytest.fixture
 def pair(root: None) -> Iterator[netns.Pair]:
     """Two namespaces and a veth pair, IPv4 only: nothing but what the test sends is on it."""
     with netns.pair(ipv6=False) as made:

@@ -5,10 +5,14 @@ lists the capability, the test fails instead: there it must not be missing.
 """
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from vm import openvswitch
 
 
 def require(name: str) -> None:
@@ -63,6 +67,17 @@ def _tracefs() -> str | None:
     return None
 
 
+def _openvswitch() -> str | None:
+    if openvswitch.cached() is None:
+        return f"no build in {openvswitch.cache_folder()}; run tests/vm/openvswitch.py"
+    if Path("/sys/module/openvswitch").exists():
+        return None
+    probe = ["modprobe", "--dry-run", "--quiet", "openvswitch"]
+    if shutil.which(probe[0]) is None or subprocess.run(probe, check=False).returncode != 0:
+        return "the kernel has no module openvswitch"
+    return None
+
+
 # Each returns why the capability is missing, or None.
 CAPABILITIES: dict[str, Callable[[], str | None]] = {
     "root": _root,
@@ -70,4 +85,5 @@ CAPABILITIES: dict[str, Callable[[], str | None]] = {
     "kprobes": _kprobes,
     "modules": _modules,
     "tracefs": _tracefs,
+    "openvswitch": _openvswitch,
 }

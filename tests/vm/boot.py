@@ -25,7 +25,7 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))  # when run as a script
 
-from vm import kernels  # noqa: E402
+from vm import cache, kernels, openvswitch  # noqa: E402
 
 BOOT_FAILED = 255  # vng's exit code for a guest that never got to the command
 TIMED_OUT = 124  # as of timeout(1)
@@ -75,6 +75,7 @@ def _write_script(guest: Guest, command: Sequence[str], environment: dict[str, s
         "HOME": "/tmp/home",  # root's own is read-only in the guest
         "LANG": "C.UTF-8",
         "RETIS_VM_OUT": str(guest.shared),
+        "RETIS_OVS_CACHE": str(openvswitch.cache_folder()),
         **environment,
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
@@ -130,7 +131,7 @@ def _copy(output: IO[bytes] | None) -> None:
 def _vng_command(guest: Guest) -> list[str]:
     vng = shutil.which("vng", path=_SEARCH_PATH)
     if vng is None:
-        raise kernels.KernelError("'vng' (virtme-ng) is not installed; run 'make setup'")
+        raise cache.FetchError("'vng' (virtme-ng) is not installed; run 'make setup'")
     return [
         vng,
         *("--run", str(guest.kernel.image), "--disable-kvm", "--force-9p", "--user", "root"),
@@ -160,7 +161,7 @@ def main() -> int:
             kernel = kernels.get(options.series)
             guest = Guest(kernel, shared, options.timeout, options.verbose)
             return run(guest, options.command)
-        except kernels.KernelError as error:
+        except cache.FetchError as error:
             print(f"boot: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

@@ -11,21 +11,21 @@ The guest sees this machine's file system, so the cache may lie anywhere but bel
 """
 
 import argparse
-import fcntl
 import lzma
-import os
 import re
-import shlex
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run as a script
+
+from vm import cache
+from vm.cache import FetchError, run
 
 ARCHITECTURE = "amd64"
 
@@ -37,10 +37,6 @@ _DRIVERS_LEFT_OUT = (
     "watchdog"
 )
 LEFT_OUT = ("arch/x86/kvm", "sound", *(f"drivers/{name}" for name in _DRIVERS_LEFT_OUT.split()))
-
-
-class KernelError(Exception):
-    """A kernel cannot be found, fetched or unpacked: one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +57,7 @@ class Kernel:
 
 def cache_folder() -> Path:
     """Where the kernels are kept."""
-    default = Path.home() / ".cache" / "retis-py" / "kernels"
-    return Path(os.environ.get("RETIS_VM_CACHE") or default).absolute()
+    return cache.folder("kernels", "RETIS_VM_CACHE")
 
 
 def get(series: str) -> Kernel:
@@ -83,14 +78,14 @@ def cached(series: str) -> Kernel | None:
 def fetch(series: str) -> Kernel:
     """The newest kernel of ``series`` that apt offers, downloaded unless the cache has it.
 
-    Raises KernelError when apt offers none or the download fails.
+    Raises FetchError when apt offers none or the download fails.
     """
-    with _locked(cache_folder()):
+    with cache.locked(cache_folder()):
         try:
             return _newest(series)
-        except KernelError:
+        except FetchError:
             # No package list yet, or one older than the archive, which has no such kernel any more.
-            _run("apt-get", "update", "-qq")
+            run("apt-get", "update", "-qq")
             return _newest(series)
 
 
@@ -111,11 +106,11 @@ def _sort_key(version: str) -> list[int]:
 
 def _newest_offered(series: str) -> str:
     pattern = f"^linux-image-{series}\\."
-    found = _run("apt-cache", "search", "--names-only", pattern, capture=True).split()
+    found = run("apt-cache", "search", "--names-only", pattern, capture=True).split()
     names = {word.removeprefix("linux-image-") for word in found}
     versions = [name for name in names if _version_pattern(series).fullmatch(name)]
     if not versions:
-        raise KernelError(f"apt offers no kernel {series} for {ARCHITECTURE}; run 'apt-get update'")
+        raise FetchError(f"apt offers no kernel {series} for {ARCHITECTURE}; run 'apt-get update'")
     return max(versions, key=_sort_key)
 
 
@@ -128,12 +123,12 @@ def _install(kernel: Kernel) -> Kernel:
         # The user _apt, whom apt would download as, cannot write into root's home.
         sandbox = "APT::Sandbox::User=root"
         package = f"linux-image-{kernel.version}"
-        _run("apt-get", "download", "-qq", "-o", sandbox, package, cwd=Path(name))
+        run("apt-get", "download", "-qq", "-o", sandbox, package, cwd=Path(name))
         _unpack(next(Path(name).glob("*.deb")), work)
         bz_image = work.image.with_name(f"vmlinuz-{kernel.version}")
         work.image.write_bytes(uncompressed_kernel(bz_image.read_bytes()))
         bz_image.unlink()
-        _run("depmod", "-b", str(work.folder), kernel.version)
+        run("depmod", "-b", str(work.folder), kernel.version)
         work.folder.rename(kernel.folder)
     return kernel
 
@@ -159,11 +154,11 @@ def uncompressed_kernel(image: bytes) -> bytes:
     """The ELF file inside a bzImage.
 
     The payload's place is in the setup header (Documentation/arch/x86/boot.rst: setup_sects
-    0x1f1, header "HdrS" 0x202, payload_offset 0x248, payload_length 0x24c). Raises KernelError
+    0x1f1, header "HdrS" 0x202, payload_offset 0x248, payload_length 0x24c). Raises FetchError
     for anything else than a bzImage with a known compression.
     """
     if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
-        raise KernelError("not a bzImage: no HdrS header")
+        raise FetchError("not a bzImage: no HdrS header")
     protected_mode = (image[0x1F1] + 1) * 512
     offset, length = struct.unpack_from("<II", image, 0x248)
     payload = image[protected_mode + offset : protected_mode + offset + length]
@@ -171,9 +166,9 @@ def uncompressed_kernel(image: bytes) -> bytes:
         if payload.startswith(magic):
             kernel = decompress(payload)
             if not kernel.startswith(b"\x7fELF"):
-                raise KernelError("the bzImage's payload is no ELF file")
+                raise FetchError("the bzImage's payload is no ELF file")
             return kernel
-    raise KernelError(f"bzImage: unknown compression, payload starts with {payload[:6].hex()}")
+    raise FetchError(f"bzImage: unknown compression, payload starts with {payload[:6].hex()}")
 
 
 def _by_tool(*command: str) -> Callable[[bytes], bytes]:
@@ -194,26 +189,6 @@ _COMPRESSIONS: dict[bytes, Callable[[bytes], bytes]] = {
 }
 
 
-def _run(*command: str, cwd: Path | None = None, capture: bool = False) -> str:
-    if shutil.which(command[0]) is None:
-        raise KernelError(f"'{command[0]}' is not installed; run 'make setup'")
-    output = subprocess.PIPE if capture else None
-    result = subprocess.run(command, cwd=cwd, stdout=output, text=True, check=False)
-    if result.returncode != 0:
-        problem = f"'{shlex.join(command)}' exits with {result.returncode}"
-        raise KernelError(f"{problem}; is the network there, is this root?")
-    return result.stdout or ""
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two test runs at once fetch one after the other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def main() -> int:
     """Fetch the kernels named on the command line and say where they are."""
     parser = argparse.ArgumentParser(description="Fetches Debian kernels for the lab.")
@@ -224,7 +199,7 @@ def main() -> int:
         for series in options.series:
             kernel = fetch(series) if options.newest else get(series)
             print(f"{kernel.version} {kernel.folder}")
-    except KernelError as error:
+    except FetchError as error:
         print(f"kernels: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import kernels
+from vm import cache, kernels
 
 ELF = b"\x7fELF" + bytes(range(256)) * 64
 
@@ -55,7 +55,7 @@ def test_uncompressed_kernel(compress: Callable[[], bytes]) -> None:
     ],
 )
 def test_what_is_no_kernel_is_refused(image: bytes, message: str) -> None:
-    with pytest.raises(kernels.KernelError, match=message):
+    with pytest.raises(cache.FetchError, match=message):
         kernels.uncompressed_kernel(image)
 
 

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from vm import boot, guest_report, kernels
+from vm import boot, guest_report, kernels, openvswitch
 
 TIME_LIMIT = 1200.0
 
 # Debian's kernels have all that a test can ask for.
-CAPABILITIES = "root,btf,kprobes,modules,tracefs"
+CAPABILITIES = "root,btf,kprobes,modules,tracefs,openvswitch"
 
 
 @pytest.mark.vm
-@pytest.mark.timeout(2 * TIME_LIMIT + 60)  # two boots and a download
+@pytest.mark.timeout(2 * TIME_LIMIT + 60)  # two boots, downloads, a build
 @pytest.mark.parametrize("series", ["6.1", "6.12"])
 def test_functional(
     series: str, tmp_path: Path, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kernel = kernels.get(series)
+    openvswitch.get()
     junit = tmp_path / "junit.xml"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=600"]
     command += ["--basetemp=/tmp/guest", f"--junitxml={junit}", str(boot.ROOT / "tests/functional")]
