@@ -94,9 +94,9 @@ def pair(*, ipv6: bool = True, neighbours: bool = True) -> Iterator[Pair]:
         _switch_off(left.ns, ipv6=ipv6)
         own = f"name {left.dev} address {left.mac} netns {left.ns}"
         peer = f"peer name {right.dev} address {right.mac} netns {right.ns}"
-        _ip_batch([f"link add {own} type veth {peer}"])
+        batch([f"link add {own} type veth {peer}"])
         for host, other in ((left, right), (right, left)):
-            _ip_batch(_configuration(host, other, ipv6=ipv6, neighbours=neighbours), host.ns)
+            batch(_configuration(host, other, ipv6=ipv6, neighbours=neighbours), host.ns)
         wait_until(lambda: _is_up(left) and _is_up(right), f"{left.dev} and {right.dev}")
         yield Pair(left, right)
 
@@ -107,7 +107,7 @@ def namespace(*, ipv6: bool = True) -> Iterator[str]:
     name = f"retis-{os.getpid()}-{next(_counter)}"
     with _namespaces(name):
         _switch_off(name, ipv6=ipv6)
-        _ip_batch(["link set lo up"], name)
+        batch(["link set lo up"], name)
         yield name
 
 
@@ -117,6 +117,15 @@ def run(
     """Run a command (a list, or text for a shell) in a namespace; its output is captured."""
     words = ["sh", "-c", command] if isinstance(command, str) else list(command)
     return _run(["ip", "netns", "exec", ns, *words], check=check, timeout=timeout)
+
+
+def batch(lines: Sequence[str], ns: str | None = None) -> None:
+    """Have one ``ip`` do all of ``lines``, in a namespace if given.
+
+    Starting a program is what takes time under emulated CPUs.
+    """
+    command = ["ip", *(["-n", ns] if ns else []), "-batch", "-"]
+    _run(command, check=True, timeout=30.0, text="\n".join(lines) + "\n")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
@@ -131,16 +140,13 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) 
         time.sleep(0.02)
 
 
-# Starting a program is what takes time under emulated CPUs: as few as possible, in batches.
-
-
 @contextmanager
 def _namespaces(*names: str) -> Iterator[None]:
-    _ip_batch([f"netns add {name}" for name in names])
+    batch([f"netns add {name}" for name in names])
     try:
         yield
     finally:
-        _ip_batch([f"netns del {name}" for name in names])
+        batch([f"netns del {name}" for name in names])
 
 
 def _switch_off(ns: str, *, ipv6: bool) -> None:
@@ -169,11 +175,6 @@ def _configuration(host: Host, other: Host, *, ipv6: bool, neighbours: bool) -> 
 def _is_up(host: Host) -> bool:
     shown = _run(["ip", "-n", host.ns, "link", "show", "dev", host.dev], check=True, timeout=30.0)
     return "state UP" in shown.stdout
-
-
-def _ip_batch(lines: list[str], ns: str | None = None) -> None:
-    command = ["ip", *(["-n", ns] if ns else []), "-batch", "-"]
-    _run(command, check=True, timeout=30.0, text="\n".join(lines) + "\n")
 
 
 def _run(
