@@ -85,15 +85,31 @@ static bool is_wanted(struct retis_context *c)
 {
 	if (c->unwanted)
 		return false;
+#ifdef ROLES
+	if (!find_by_role(c))
+		return false;
+	look(c);
+	/* A packet that is known by now has its id. */
+	if (!c->tracked_since && !FOLLOW(c))
+		return false;
+	begin_role(c);
+	return true;
+#else
 	look(c);
 	return FOLLOW(c);
+#endif
 }
 
 static int report(struct retis_context *c)
 {
 	struct event_header *header;
-	struct buffer *b = take_buffer();
+	struct buffer *b;
 
+#ifdef ROLES
+	if (c->silent)
+		return 0;
+#endif
+	b = take_buffer();
 	if (!b) {
 		count_loss(c, LOSS_BUFFER_BUSY);
 		return 0;

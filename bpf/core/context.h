@@ -29,6 +29,12 @@ struct retis_context {
 	u32 drop_reason;
 	u32 has_drop_reason;
 	u32 unwanted;			/* the probe has seen that nobody asked for this */
+#ifdef ROLES
+	u32 role;			/* which of a collector's own probes it is; 0: none */
+	u32 silent;			/* it makes no event */
+	u64 stack_pointer;		/* at the function's first instruction */
+	u64 returned;			/* by the function */
+#endif
 #ifdef NFT_VERDICTS
 	/* Filled by take_nft_step() (bpf/core/nftables.h). */
 	struct nft_chain *nft_chain;

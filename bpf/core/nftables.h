@@ -46,14 +46,6 @@ KERNEL_STRUCT(nft_rule, handle);
 #define NF_VERDICT_MASK 0xff		/* above it an errno or a queue's number */
 #define NF_STOLEN 2
 
-static void *word_at(void *ctx, u32 place)
-{
-	void *value = NULL;
-
-	bpf_probe_read_kernel(&value, sizeof(value), ctx + place * sizeof(u64));
-	return value;
-}
-
 #ifdef NFT_PLACE_RULE
 KERNEL_STRUCT(nft_chain, blob_gen_0, blob_gen_1, list, table);
 KERNEL_STRUCT(nft_table, chains);

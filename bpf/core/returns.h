@@ -55,5 +55,9 @@ static int leave(struct retis_context *c, u64 stack_pointer)
 	c->tracked_head = call->tracked_head;
 	calls.delete(&key);
 	look(c);
+#ifdef ROLES
+	if (!end_role(c))
+		return 0;
+#endif
 	return report(c);
 }

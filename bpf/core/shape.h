@@ -18,6 +18,8 @@ enum shape_field {			/* as in retis_py/probes/probe.py */
 	SHAPE_NFT_TRACE_TYPE,
 	SHAPE_STACK,			/* no place: 1 with a stack trace, 0 without */
 	SHAPE_CONTEXT,			/* 1 where the packet is the one that is being handled */
+	SHAPE_ROLE,			/* which of a collector's own probes it is, 0: none */
+	SHAPE_SILENT,			/* 1 where it makes no event */
 };
 
 #define LOADED_CONSTANT(name, placeholder)		\
@@ -62,6 +64,14 @@ static void fill_nft(struct retis_context *c, void *ctx, u64 shape)
 }
 #endif
 
+static void fill_role(struct retis_context *c, u64 shape)
+{
+#ifdef ROLES
+	c->role = shape_field(shape, SHAPE_ROLE);
+	c->silent = shape_field(shape, SHAPE_SILENT);
+#endif
+}
+
 static void fill_context(struct retis_context *c, void *ctx, u64 shape)
 {
 	u64 value;
@@ -79,6 +89,7 @@ static void fill_context(struct retis_context *c, void *ctx, u64 shape)
 		c->has_drop_reason = 1;
 	}
 	c->want_stack = shape_field(shape, SHAPE_STACK);
+	fill_role(c, shape);
 #ifdef NFT_ARGUMENTS
 	fill_nft(c, ctx, shape);
 #endif

@@ -48,12 +48,26 @@ static struct tracked *find_tracked(struct retis_context *c, u64 head)
 	return tracked_packets.lookup(&head);
 }
 
+/* Gives a packet that is not known yet its id. */
+static void track(struct retis_context *c, u64 head)
+{
+	struct tracked fresh = {
+		.timestamp = c->timestamp,
+		.orig_head = head,
+		.last_seen = c->timestamp,
+	};
+
+	c->tracked_since = c->timestamp;
+	c->tracked_head = head;
+	store_tracked(c, head, &fresh);
+}
+
 /* Gives the context its packet's id and returns whether its event is wanted. Where there are
  * filters a packet is followed from its first match on.
  */
 static bool follow(struct retis_context *c)
 {
-	struct tracked fresh = {}, *entry;
+	struct tracked *entry;
 	u64 head;
 
 	if (!c->skb)
@@ -70,11 +84,6 @@ static bool follow(struct retis_context *c)
 	}
 	if (!matches_filters(c))
 		return false;
-	fresh.timestamp = c->timestamp;
-	fresh.last_seen = c->timestamp;
-	fresh.orig_head = head;
-	c->tracked_since = c->timestamp;
-	c->tracked_head = head;
-	store_tracked(c, head, &fresh);
+	track(c, head);
 	return true;
 }

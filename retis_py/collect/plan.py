@@ -131,6 +131,10 @@ def _requests(
         log.info("No probe(s) given: using %s", ", ".join(DEFAULT_PROBES))
     for collector in collectors:
         requests.extend(parse_probe(text) for text in collector.probes())
+        requests.extend(
+            replace(parse_probe(own.target), role=own.role, silent=own.silent, optional=True)
+            for own in collector.own_probes()
+        )
     if options.stack:
         requests = [replace(request, stack=True) for request in requests]
     return requests

@@ -86,12 +86,17 @@ def assemble(
     pieces.splice("core/event.h")
     if _locates_packets(collectors, options):
         pieces.splice("core/packet.h")
-    _add_filters(pieces, types, options)
+    _add_packet_reading(pieces, collectors, types, options)
+    _add_filters(pieces, options)
     if options.tracking:
         pieces.splice("core/tracking.h")
     for collector in collectors:
+        for header in collector.headers:
+            pieces.splice(header)
         for hook in collector.hooks:
             pieces.splice(f"hooks/{hook}.c")
+        if collector.roles:
+            pieces.splice(collector.roles)
     pieces.add(_chain_macros(collectors, options))
     pieces.splice("core/chain.h")
 
@@ -128,18 +133,27 @@ def _knows_nft(collectors: Sequence[Collector], options: ProgramOptions) -> bool
     return options.nft_arguments or any("nft" in c.hooks for c in collectors)
 
 
-def _add_filters(pieces: "_Pieces", types: Types, options: ProgramOptions) -> None:
+def _add_packet_reading(
+    pieces: "_Pieces", collectors: Sequence[Collector], types: Types, options: ProgramOptions
+) -> None:
+    """Add what reads packets beyond their linear part, where something does."""
+    if options.packet_filter is None and not any(c.reads_pages for c in collectors):
+        return
+    from retis_py.filters.pages import page_macros  # noqa: PLC0415 (most collections do without)
+
+    macros = page_macros(types.vmlinux)
+    pieces.add("".join(f"#define {name} {value}\n" for name, value in macros.items()))
+    pieces.splice("core/filter.h")
+    pieces.splice("core/pages.h")
+
+
+def _add_filters(pieces: "_Pieces", options: ProgramOptions) -> None:
     packet_filter = options.packet_filter
     if packet_filter is not None:
-        from retis_py.filters.pages import page_macros  # noqa: PLC0415 (most have no filter)
-
         reaches = (packet_filter.l2_reach, packet_filter.l3_reach)
         known = [reach for reach in reaches if reach is not None]
         reach = max(known) if len(known) == len(reaches) else "GATHER_MAX"
-        macros = page_macros(types.vmlinux) | {"PACKET_FILTER_REACH": reach}
-        pieces.add("".join(f"#define {name} {value}\n" for name, value in macros.items()))
-        pieces.splice("core/filter.h")
-        pieces.splice("core/pages.h")
+        pieces.add(f"#define PACKET_FILTER_REACH {reach}\n")
         for name, text in (("L2", packet_filter.l2), ("L3", packet_filter.l3)):
             if text is not None:
                 pieces.add(
@@ -198,6 +212,8 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "LOCATE_PACKET": _locates_packets(collectors, options),
         "PACKET_FILTER": options.packet_filter is not None,
         "META_FILTER": options.meta_filter is not None,
+        "TRACKING": options.tracking,
+        "ROLES": any(c.roles for c in collectors),
         "STACK_CONTEXT": options.stack_context,
         "NFT_ARGUMENTS": _knows_nft(collectors, options),
     }
@@ -223,6 +239,7 @@ def _wire_structs(parts: Sequence[Part]) -> str:
 
 
 def _chain_macros(collectors: Sequence[Collector], options: ProgramOptions) -> str:
-    hooks = " ".join(f"hook_{hook}(c, b);" for c in collectors for hook in c.hooks)
+    names = [hook.replace("/", "_") for c in collectors for hook in c.hooks]
+    hooks = " ".join(f"hook_{name}(c, b);" for name in names)
     follow = "follow(c)" if options.tracking else "true"
     return f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n#define FOLLOW(c) {follow}\n"

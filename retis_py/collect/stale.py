@@ -24,7 +24,7 @@ class _Aging(NamedTuple):
     what: str
 
 
-# struct tracked, call, followed_call and handled (bpf/core/).
+# struct tracked, call, followed_call and handled (bpf/core/); bpf/hooks/ovs/ovs.h.
 _AGING = (
     _Aging("tracked_packets", 16, "packet(s) not seen for 60 s"),
     _Aging("moving_packets", 16, "packet(s) not seen for 60 s"),
@@ -32,6 +32,12 @@ _AGING = (
     _Aging("followed_calls", 0, "call(s) that did not return within 60 s"),
     _Aging("handled_packets", 0, "call(s) that did not return within 60 s"),
     _Aging("handled_before", 0, "call(s) that did not return within 60 s"),
+    _Aging("ovs_upcalls", 0, "call(s) that did not return within 60 s"),
+    _Aging("ovs_lookups", 0, "call(s) that did not return within 60 s"),
+    _Aging("ovs_executing", 0, "call(s) that did not return within 60 s"),
+    _Aging("ovs_queued", 0, "upcall(s) that user space did not receive within 60 s"),
+    _Aging("ovs_executions", 0, "packet(s) from user space not executed within 60 s"),
+    _Aging("ovs_execution_ids", 0, "packet(s) from user space not executed within 60 s"),
 )
 
 

@@ -24,18 +24,36 @@ class Part:
     field: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OwnProbe:
+    """A probe for whose sake a collector's hooks do more than add to an event.
+
+    ``target`` is as a user would write it; ``role`` the number, from 1 to 31, that the hooks know
+    it by; a ``silent`` one makes no event unless somebody else asked for it.
+    """
+
+    target: str
+    role: int
+    silent: bool = False
+
+
 class Collector:
     """Base of all collectors: each overrides what it has.
 
     ``hooks`` are files of bpf/hooks, in the order in which they add their parts, each with a
     function ``hook_FILE``; ``modules`` those that have structs which the hooks read, where they are
-    not built in.
+    not built in. ``headers`` come before the hooks; ``roles``, a file of bpf/ after them, has what
+    its own probes do (bpf/core/chain.h). ``reads_pages`` says whether a hook reads of a packet what
+    is not in the skb's linear part.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     hooks: ClassVar[tuple[str, ...]]
     modules: ClassVar[tuple[str, ...]] = ()
+    headers: ClassVar[tuple[str, ...]] = ()
+    roles: ClassVar[str | None] = None
+    reads_pages: ClassVar[bool] = False
     feeds: ClassVar[frozenset[str]] = frozenset({"struct sk_buff *"})
 
     def check(self, host: Host, types: Types) -> None:
@@ -47,6 +65,10 @@ class Collector:
 
     def probes(self) -> tuple[str, ...]:
         """Return the probes that it installs, as a user would write them."""
+        return ()
+
+    def own_probes(self) -> tuple[OwnProbe, ...]:
+        """Return those of its probes that have a role; what the kernel lacks is left out."""
         return ()
 
     def defines(self, types: Types) -> dict[str, int]:  # noqa: ARG002

@@ -10,6 +10,7 @@ from retis_py.collectors.ct import CtCollector
 from retis_py.collectors.dev import DevCollector
 from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NftCollector, parse_nft_verdicts
 from retis_py.collectors.ns import NsCollector
+from retis_py.collectors.ovs import OvsCollector
 from retis_py.collectors.skb import SkbCollector, SkbPart
 from retis_py.collectors.skb_drop import SkbDropCollector
 from retis_py.collectors.skb_tracking import SkbTrackingCollector
@@ -29,6 +30,7 @@ class CollectorOptions:
     skb_sections: frozenset[SkbPart] = frozenset()
     snaplen: int = 255
     nft_verdicts: int = parse_nft_verdicts(DEFAULT_NFT_VERDICTS)
+    ovs_track: bool = False
 
 
 def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
@@ -41,6 +43,7 @@ def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
         NsCollector(),
         CtCollector(),
         NftCollector(options.nft_verdicts),
+        OvsCollector(options.ovs_track),
     )
 
 

@@ -66,12 +66,20 @@ REGISTER_ARGUMENTS = 6
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """What was asked for; ``target`` may hold wildcards (``*``, ``?``, ``[...]``)."""
+    """What was asked for; ``target`` may hold wildcards (``*``, ``?``, ``[...]``).
+
+    A collector's own probe has a ``role``, the number that the collector's hooks know it by; it may
+    be ``silent``, which makes no event, and an ``optional`` one is left out where the kernel lacks
+    it.
+    """
 
     type: ProbeType
     target: str
     stack: bool = False
     context: bool = False
+    role: int = 0
+    silent: bool = False
+    optional: bool = False
 
     @property
     def is_pattern(self) -> bool:
@@ -98,12 +106,16 @@ class Shape:
     arguments: tuple[tuple[str, int], ...]
     stack: bool
     context: bool = False
+    role: int = 0
+    silent: bool = False
 
     @property
     def number(self) -> int:
         """The constant that says so to the program (bpf/core/shape.h)."""
         positions = dict(self.arguments)
-        number = int(self.context) << _SHAPE_BITS | int(self.stack)
+        number = 0
+        for flag in (self.silent, self.role, self.context, self.stack):
+            number = number << _SHAPE_BITS | int(flag)
         for field in reversed(FED_FIELDS.values()):
             number = number << _SHAPE_BITS | self._place(positions.get(field))
         return number
@@ -124,7 +136,7 @@ class Probe:
     ``symbol`` is as events have it, ``ip_rcv`` or ``skb:kfree_skb``; ``address`` is the
     function's, 0 for tracepoints. An ``optional`` one came from a wildcard: collection goes on
     without it where the kernel refuses it. One with ``context`` has no packet of its own and is
-    reported with the one that is being handled.
+    reported with the one that is being handled; ``role`` and ``silent`` are as in the request.
     """
 
     type: ProbeType
@@ -134,11 +146,13 @@ class Probe:
     address: int = 0
     optional: bool = False
     context: bool = False
+    role: int = 0
+    silent: bool = False
 
     @property
     def shape(self) -> Shape:
         """What its program is loaded for."""
-        return Shape(self.type, self.arguments, self.stack, self.context)
+        return Shape(self.type, self.arguments, self.stack, self.context, self.role, self.silent)
 
     @property
     def name(self) -> str:

@@ -50,18 +50,22 @@ class Resolver:
         """
         found: dict[tuple[ProbeType, str], Probe] = {}
         for request in requests:
-            for probe in self._expand(request):
+            for probe in self._found(request):
                 # Tracepoints' own names are unique; the group need not be right where tracefs
                 # does not say what it is.
                 key = (probe.type, probe.name)
                 known = found.get(key)
                 if known is None:
-                    found[key] = replace(probe, stack=request.stack)
+                    found[key] = replace(
+                        probe, stack=request.stack, role=request.role, silent=request.silent
+                    )
                 else:
                     found[key] = replace(
                         known,
                         stack=known.stack or request.stack,
                         optional=known.optional and probe.optional,
+                        role=known.role or request.role,
+                        silent=known.silent and request.silent,
                     )
                 if len(found) > MAX_PROBES:
                     raise UsageError(
@@ -77,6 +81,15 @@ class Resolver:
         except (UsageError, MissingPrerequisite) as error:
             log.log(_TRACE, "not probed: %s", error)
             return None
+
+    def _found(self, request: ProbeRequest) -> Iterator[Probe]:
+        if not request.optional:
+            yield from self._expand(request)
+            return
+        try:
+            yield from [replace(probe, optional=True) for probe in self._expand(request)]
+        except (UsageError, MissingPrerequisite) as error:
+            log.debug("going on without a probe: %s", error)
 
     def _expand(self, request: ProbeRequest) -> Iterator[Probe]:
         if request.type is ProbeType.RAW_TRACEPOINT:
@@ -188,7 +201,8 @@ class Resolver:
         if request.type is not ProbeType.RAW_TRACEPOINT:
             within_reach = arguments[:REGISTER_ARGUMENTS]
         fed = fed_arguments(within_reach, self._feeds)
-        if not fed:
+        # A collector's own probe may find its packet by other means.
+        if not fed and not request.role:
             have = ", ".join(a.type for a in arguments) or "none"
             raise UsageError(
                 f"cannot use '{request}': no argument that an enabled collector feeds on"

@@ -3,7 +3,7 @@
 The action's own fields lie beside the common ones in JSON, so one struct holds them all.
 """
 
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, Any
 
 from retis_py.events.escape import escape
@@ -57,16 +57,21 @@ _REQUIRED = {
 
 _OPTIONAL = {OvsAction.CT: ("nat",)}
 
-# Bits of ``flags`` (retis's own), in the order of the text.
-_NAT_ADDRESSES = 1 << 7
-_NAT_PORTS = 1 << 8
-_CT_FLAGS = (
-    (1 << 0, "commit"),
-    (1 << 1, "force"),
-    (1 << 10, "persistent"),
-    (1 << 9, "hash"),
-    (1 << 11, "random"),
-)
+
+class CtFlag(IntFlag):
+    """Bits of a ct action's ``flags``: retis's own numbers, of those that its text shows."""
+
+    COMMIT = 1 << 0
+    FORCE = 1 << 1
+    NAT_ADDRESSES = 1 << 7  # nat has addresses
+    NAT_PORTS = 1 << 8  # and ports
+    HASH = 1 << 9
+    PERSISTENT = 1 << 10
+    RANDOM = 1 << 11
+
+
+# Those with a name, in the order of the text.
+_CT_FLAGS = (CtFlag.COMMIT, CtFlag.FORCE, CtFlag.PERSISTENT, CtFlag.HASH, CtFlag.RANDOM)
 
 
 class NatDirection(Choice):
@@ -90,9 +95,9 @@ class CtNat(Data):
         if self.dir is None:
             return "nat"
         text = f"nat({self.dir}"
-        if flags & _NAT_ADDRESSES and self.min_addr is not None and self.max_addr is not None:
+        if flags & CtFlag.NAT_ADDRESSES and self.min_addr is not None and self.max_addr is not None:
             text += f"={_range_text(escape(self.min_addr), escape(self.max_addr))}"
-        if flags & _NAT_PORTS and self.min_port is not None and self.max_port is not None:
+        if flags & CtFlag.NAT_PORTS and self.min_port is not None and self.max_port is not None:
             text += f":{_range_text(str(self.min_port), str(self.max_port))}"
         return f"{text})"
 
@@ -198,7 +203,7 @@ class ActionExecute(Kind, tag_field="event_type", tag="action_execute"):
         parts = [f"ct zone {self.zone_id}"]
         if self.nat is not None:
             parts.append(self.nat.text(flags))
-        names = [name for bit, name in _CT_FLAGS if flags & bit]
+        names = [str(flag.name).lower() for flag in _CT_FLAGS if flags & flag]
         if names:
             parts.append(",".join(names))
         return " ".join(parts)

@@ -84,7 +84,8 @@ def test_collectors_are_complete(collector: Collector, types: Types) -> None:
     assert collector.summary
     assert collector.feeds <= FED_FIELDS.keys()
     for hook in collector.hooks:
-        assert f"hook_{hook}(struct retis_context" in (bpf_dir() / f"hooks/{hook}.c").read_text()
+        function = f"hook_{hook.replace('/', '_')}(struct retis_context"
+        assert function in (bpf_dir() / f"hooks/{hook}.c").read_text()
     for part in collector.parts(types):
         assert part.section in Event.__struct_fields__
         values = struct.unpack("=" + part.wire.format, b"\1" * part.wire.size)

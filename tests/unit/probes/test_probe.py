@@ -130,20 +130,23 @@ def test_fields_are_numbered_as_in_the_program() -> None:
     text = (bpf_dir() / "core/shape.h").read_text()
     names = re.findall(r"SHAPE_(\w+),", text[text.index("enum shape_field") :].split("}")[0])
     expected = [{"sk": "SOCK"}.get(field, field.upper()) for field in FED_FIELDS.values()]
-    assert names == [*expected, "STACK", "CONTEXT"]
+    assert names == [*expected, "STACK", "CONTEXT", "ROLE", "SILENT"]
 
 
 def places(number: int) -> list[int]:
-    """A shape's fields of five bits in their order, stack and context last (bpf/core/shape.h)."""
-    return [number >> 5 * field & 31 for field in range(len(FED_FIELDS) + 2)]
+    """A shape's fields of five bits in their order (bpf/core/shape.h)."""
+    return [number >> 5 * field & 31 for field in range(len(FED_FIELDS) + 4)]
 
 
 def test_tracepoint_shape() -> None:
     shape = Shape(TP, (("drop_reason", 2), ("skb", 0), ("sk", 3)), stack=True)
     none = [31] * len(FED_FIELDS)
-    assert places(shape.number) == [0, 31, 31, 3, 2, *none[5:], 1, 0]
-    assert places(Shape(TP, (), stack=False).number) == [*none, 0, 0]
-    assert places(Shape(TP, (), stack=False, context=True).number) == [*none, 0, 1]
+    assert places(shape.number) == [0, 31, 31, 3, 2, *none[5:], 1, 0, 0, 0]
+    assert places(Shape(TP, (), stack=False).number) == [*none, 0, 0, 0, 0]
+    assert places(Shape(TP, (), stack=False, context=True).number) == [*none, 0, 1, 0, 0]
+    own = Shape(TP, (), stack=False, role=31, silent=True)
+    assert places(own.number) == [*none, 0, 0, 31, 1]
+    assert own.number < 1 << 64
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+/* A hash of a packet that comes out the same in the kernel, before the packet is copied into a
+ * message to user space, and there, where it is taken out of it: of its length and its first bytes.
+ * On its way the kernel puts the VLAN tag that lies beside the packet into it, and completes a
+ * checksum that hardware was to fill in: so the tag is put in here, and the checksums of TCP, UDP
+ * and SCTP are left out, which is done on both sides without knowing which is which.
+ */
+
+#define QUEUE_BYTES 64
+#define QUEUE_TAG_AT 12			/* behind the Ethernet addresses */
+#define QUEUE_TAG_SIZE 4
+
+/* Room for where a header's fields may be, so that no place need be compared with the end. */
+#define QUEUE_ROOM 128			/* a power of two */
+
+/* Each CPU its own; nothing that uses it is interrupted by what does so too. The second half is never
+ * used, the verifier does not see that a place and a size in the first do not sum up to more.
+ */
+struct queue_view {
+	u64 words[2 * QUEUE_ROOM / sizeof(u64)];
+};
+
+BPF_TABLE("percpu_array", u32, struct queue_view, queue_views, 1);
+
+/* For the verifier, which does not always know what the compiler does. */
+static u32 within_room(u32 number)
+{
+	asm volatile("" : "+r"(number));
+	return number & (QUEUE_ROOM - 1);
+}
+
+static u8 queue_byte(struct queue_view *v, u32 at)
+{
+	return ((u8 *)v->words)[within_room(at)];
+}
+
+static u16 queue_half(struct queue_view *v, u32 at)
+{
+	return (u16)queue_byte(v, at) << 8 | queue_byte(v, at + 1);
+}
+
+static void clear_half(struct queue_view *v, u32 at)
+{
+	((u8 *)v->words)[within_room(at)] = 0;
+	((u8 *)v->words)[within_room(at + 1)] = 0;
+}
+
+static bool is_vlan(u16 ethertype)
+{
+	return ethertype == 0x8100 || ethertype == 0x88a8;
+}
+
+/* Checksums of protocols that hardware fills in, in headers right behind IP's. */
+static void clear_checksum(struct queue_view *v)
+{
+	u32 network = ETH_HLEN, transport;
+	u16 ethertype = queue_half(v, QUEUE_TAG_AT);
+	u8 protocol;
+
+	if (is_vlan(ethertype)) {
+		ethertype = queue_half(v, QUEUE_TAG_AT + QUEUE_TAG_SIZE);
+		network += QUEUE_TAG_SIZE;
+		if (is_vlan(ethertype)) {
+			ethertype = queue_half(v, QUEUE_TAG_AT + 2 * QUEUE_TAG_SIZE);
+			network += QUEUE_TAG_SIZE;
+		}
+	}
+	if (ethertype == 0x0800) {
+		transport = network + (queue_byte(v, network) & 0xf) * 4;
+		protocol = queue_byte(v, network + 9);
+	} else if (ethertype == 0x86dd) {
+		transport = network + 40;
+		protocol = queue_byte(v, network + 6);
+	} else {
+		return;
+	}
+	if (protocol == 6) {
+		clear_half(v, transport + 16);
+	} else if (protocol == 17) {
+		clear_half(v, transport + 6);
+	} else if (protocol == 132) {
+		clear_half(v, transport + 8);
+		clear_half(v, transport + 10);
+	}
+}
+
+static u32 hash_view(struct queue_view *v, u32 length)
+{
+	u64 hash = length;
+	u32 i;
+
+	clear_checksum(v);
+#pragma unroll
+	for (i = 0; i < QUEUE_BYTES / sizeof(u64); i++) {
+		hash = (hash ^ v->words[i]) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 29;
+	}
+	return hash ^ hash >> 32;
+}
+
+static struct queue_view *clean_view(void)
+{
+	u32 zero = 0;
+	struct queue_view *v = queue_views.lookup(&zero);
+
+	if (v)
+		__builtin_memset(v->words, 0, QUEUE_ROOM);
+	return v;
+}
+
+static u32 at_most(u32 size, u32 limit)
+{
+	return within_room(size < limit ? size : limit);
+}
+
+/* The tag beside the packet as it will lie in it; 0: none. */
+static u32 accelerated_tag(struct sk_buff *skb)
+{
+#ifndef NO_sk_buff__vlan_present
+	if (!READ_sk_buff__vlan_present(skb))
+		return 0;
+#else
+	if (!READ(skb->vlan_proto))
+		return 0;
+#endif
+	return (u32)READ(skb->vlan_proto) | (u32)bpf_htons(READ(skb->vlan_tci)) << 16;
+}
+
+/* Of a packet in the kernel, without the last ``cut`` bytes, which are not sent along. */
+static u32 hash_skb(struct sk_buff *skb, u32 cut)
+{
+	u32 tag = accelerated_tag(skb), tag_size = tag ? QUEUE_TAG_SIZE : 0;
+	struct queue_view *v = clean_view();
+	struct packet_view packet = {};
+	u32 size;
+	u8 *to;
+
+	if (!v)
+		return 0;
+	to = (u8 *)v->words;
+	packet.start = (u64)READ(skb->data);
+	packet.len = READ(skb->len) - cut;
+	packet.linear = READ(skb->len) - READ(skb->data_len);
+#ifdef DIRECT_MAP
+	struct gathered *gathered = gather(&packet, skb, QUEUE_BYTES);
+#endif
+	size = packet.linear < packet.len ? packet.linear : packet.len;
+	if (!tag) {
+		bpf_probe_read_kernel(to, at_most(size, QUEUE_BYTES), (void *)packet.start);
+	} else if (size > QUEUE_TAG_AT) {
+		size = at_most(size - QUEUE_TAG_AT, QUEUE_BYTES - QUEUE_TAG_AT - QUEUE_TAG_SIZE);
+		bpf_probe_read_kernel(to, QUEUE_TAG_AT, (void *)packet.start);
+		__builtin_memcpy(to + QUEUE_TAG_AT, &tag, sizeof(tag));
+		bpf_probe_read_kernel(to + QUEUE_TAG_AT + QUEUE_TAG_SIZE, size,
+				      (void *)packet.start + QUEUE_TAG_AT);
+	}
+#ifdef DIRECT_MAP
+	release_gathered(gathered);
+#endif
+	return hash_view(v, packet.len + tag_size);
+}
+
+#ifdef OVS_TRACK
+/* Of a packet in the memory of the process that runs. */
+static u32 hash_user_packet(void *data, u32 length)
+{
+	struct queue_view *v = clean_view();
+
+	if (!v)
+		return 0;
+	bpf_probe_read_user(v->words, at_most(length, QUEUE_BYTES), data);
+	return hash_view(v, length);
+}
+#endif

@@ -1,0 +1,165 @@
+"""Collector ``ovs``: what Open vSwitch's datapath in the kernel does with the packet.
+
+Upcalls and actions are told by tracepoints of the module openvswitch, and that a packet was queued
+for user space, and which flow was found for it, by functions of it.
+"""
+
+import logging
+from collections.abc import Mapping
+from enum import IntEnum
+
+from retis_py.collectors.collector import Collector, OwnProbe, Part
+from retis_py.errors import MissingPrerequisite
+from retis_py.events.sections import ovs_wire as wire
+from retis_py.events.sections.ovs_action import OvsAction
+from retis_py.kernel.btf import Argument, Btf
+from retis_py.kernel.host import Host
+from retis_py.probes.available import Types
+from retis_py.probes.probe import register_of
+
+log = logging.getLogger(__name__)
+
+_MODULE = "openvswitch"
+
+_ACTIONS = "ovs_action_attr"
+_ACTION_PREFIX = "OVS_ACTION_ATTR_"
+# A set action with a mask, as the kernel keeps those that came without one.
+_SET_TO_MASKED = "set_to_masked"
+
+
+class OvsRole(IntEnum):
+    """What the collector's own probes are to its hooks."""
+
+    UPCALL = 1
+    ENQUEUE = 2
+    UPCALL_RETURN = 3
+    PROCESS = 4
+    LOOKUP = 5
+    ACTION = 6
+    EXECUTE = 7
+
+
+_PROBES = (
+    OwnProbe("tp:openvswitch:ovs_dp_upcall", OvsRole.UPCALL),
+    OwnProbe("kretprobe:queue_userspace_packet", OvsRole.ENQUEUE),
+    OwnProbe("kretprobe:ovs_dp_upcall", OvsRole.UPCALL_RETURN),
+    OwnProbe("kprobe:ovs_dp_process_packet", OvsRole.PROCESS, silent=True),
+    OwnProbe("kretprobe:ovs_flow_tbl_lookup_stats", OvsRole.LOOKUP),
+    OwnProbe("tp:openvswitch:ovs_do_execute_action", OvsRole.ACTION),
+)
+# Where packets are followed through user space: whether it is one that comes back from there.
+_TRACKING_PROBES = (OwnProbe("kretprobe:ovs_execute_actions", OvsRole.EXECUTE, silent=True),)
+
+
+class OvsCollector(Collector):
+    """Reports upcalls, flow lookups and actions.
+
+    With ``track`` the program knows packets again that come back from user space: what fills its
+    maps there is probed in ovs-vswitchd.
+    """
+
+    name = "ovs"
+    summary = "Open vSwitch"
+    hooks = ("ovs/upcall", "ovs/lookup", "ovs/action")
+    headers = ("hooks/ovs/ovs.h", "hooks/ovs/queue_id.h")
+    roles = "hooks/ovs/roles.h"
+    modules = (_MODULE,)
+    reads_pages = True
+
+    def __init__(self, track: bool = False) -> None:
+        self._track = track
+
+    def check(self, host: Host, types: Types) -> None:
+        """Check that the datapath is there and its types are known."""
+        if not host.modules.available(_MODULE):
+            raise MissingPrerequisite(
+                f"collector ovs: the module {_MODULE} is not loaded, so there is no datapath: start"
+                f" Open vSwitch, or load the module (modprobe {_MODULE})"
+            )
+        if _find(types) is None:
+            raise MissingPrerequisite(
+                f"collector ovs: the types of the module {_MODULE} are not known (there is no"
+                f" /sys/kernel/btf/{_MODULE}): use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
+            )
+        if host.kprobes_unavailable:
+            log.debug(
+                "collector ovs: only the tracepoints, not lookups nor what is queued: %s",
+                host.kprobes_unavailable,
+            )
+
+    def own_probes(self) -> tuple[OwnProbe, ...]:
+        """Return the tracepoints and functions of the datapath."""
+        return _PROBES + _TRACKING_PROBES if self._track else _PROBES
+
+    def defines(self, types: Types) -> dict[str, int]:
+        """Return what the probes are to the hooks, and where their arguments are."""
+        btf = _find(types)
+        constants = {f"OVS_ROLE_{role.name}": role.value for role in OvsRole}
+        if self._track:
+            constants["OVS_TRACK"] = 1
+        if btf is None:
+            return constants
+        upcall, action = btf.tracepoint("ovs_dp_upcall"), btf.tracepoint("ovs_do_execute_action")
+        queue = btf.function("queue_userspace_packet")
+        lookup = btf.function("ovs_flow_tbl_lookup_stats")
+        constants |= {
+            "OVS_PLACE_TP_UPCALL_INFO": _by_type(upcall, "struct dp_upcall_info *"),
+            "OVS_PLACE_TP_KEY": _by_type(action, "struct sw_flow_key *"),
+            "OVS_PLACE_TP_ACTION": _by_type(action, "struct nlattr *"),
+            "OVS_PLACE_CUTLEN": _register_by_name(queue, "cutlen"),
+            "OVS_PLACE_MASKS_TRIED": _register_by_name(lookup, "n_mask_hit"),
+            "OVS_PLACE_CACHE_HITS": _register_by_name(lookup, "n_cache_hit"),
+        }
+        actions = btf.enum(_ACTIONS) or {}
+        return constants | {
+            name: actions[name]
+            for action in ("OUTPUT", "RECIRC", "CT", "DROP")
+            if (name := _ACTION_PREFIX + action) in actions
+        }
+
+    def parts(self, types: Types) -> tuple[Part, ...]:
+        """Return the section's kinds, an action's queue id last."""
+        build_action = wire.action_builder(action_names(_find(types)))
+        parts = (
+            Part(wire.UPCALL_WIRE, "ovs", wire.upcall_from_wire),
+            Part(wire.ENQUEUE_WIRE, "ovs", wire.enqueue_from_wire),
+            Part(wire.RETURN_WIRE, "ovs", wire.return_from_wire),
+            Part(wire.LOOKUP_WIRE, "ovs", wire.lookup_from_wire),
+            Part(wire.ACTION_WIRE, "ovs", build_action),
+            Part(wire.CT_WIRE, "ovs", wire.ct_from_wire),
+            Part(wire.CT_NAT_WIRE, "ovs", wire.ct_nat_from_wire),
+        )
+        if not self._track:
+            return parts
+        return (*parts, Part(wire.ACTION_QUEUE_WIRE, "ovs", int, "queue_id"))
+
+
+def action_names(btf: Btf | None) -> Mapping[int, str]:
+    """Return the names of a kernel's actions as events have them."""
+    actions = (btf.enum(_ACTIONS) or {}) if btf else {}
+    names = {
+        number: name.removeprefix(_ACTION_PREFIX).lower()
+        for name, number in actions.items()
+        if name.startswith(_ACTION_PREFIX)
+    }
+    return {n: OvsAction.SET_MASKED if s == _SET_TO_MASKED else s for n, s in names.items()}
+
+
+def _find(types: Types) -> Btf | None:
+    """Return the types that the datapath's are among: the module's, or the kernel's own."""
+    for btf in (types.module(_MODULE), types.vmlinux):
+        if btf is not None and btf.struct("dp_upcall_info") is not None:
+            return btf
+    return None
+
+
+# Of what is not there nothing is probed, so that any place will do.
+
+
+def _by_type(arguments: list[Argument] | None, kind: str) -> int:
+    return next((i for i, a in enumerate(arguments or []) if a.type == kind), 0)
+
+
+def _register_by_name(arguments: list[Argument] | None, name: str) -> int:
+    names = [argument.name for argument in arguments or []]
+    return register_of(names.index(name)) if name in names else 0
