@@ -10,6 +10,10 @@ import pytest
 
 from lab import capabilities, netns, ovs
 from retis_py.kernel.host import Host
+from retis_py.kernel.processes import processes_of
+from retis_py.kernel.usdt import read_probes
+
+NOP = 0x90  # what sys/sdt.h puts where a probe can be, on x86-64
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,6 +36,29 @@ def test_module_is_loaded_and_describes_its_types(bridge: ovs.Bridge) -> None:
     modules = Host().modules
     assert modules.available("openvswitch")
     assert modules.has_btf("openvswitch")
+
+
+def test_probes_of_the_daemon_are_found(bridge: ovs.Bridge) -> None:
+    """Those of readelf, where its output says that they are; and the bytes there are code."""
+    pid = bridge.switch.pid
+    [process] = [p for p in processes_of("ovs-vswitchd") if p.pid == pid]
+    probes = read_probes(process.file.path)
+    assert {(p.symbol, p.address) for p in probes} == notes(process.executable)
+    assert {
+        "dpif_recv:recv_upcall": 6,
+        "dpif_netlink_operate__:op_flow_put": 4,
+        "dpif_netlink_operate__:op_flow_execute": 5,
+    }.items() <= {p.symbol: len(p.arguments) for p in probes}.items()
+    assert all(None not in probe.arguments for probe in probes)
+    code = process.file.path.read_bytes()
+    assert {code[probe.offset] for probe in probes} == {NOP}
+    assert not [probe for probe in probes if probe.semaphore]
+
+
+def notes(executable: str) -> set[tuple[str, int]]:
+    shown = subprocess.check_output(["readelf", "--notes", "--wide", executable], text=True)
+    found = re.findall(r"Provider: (\S+)\s+Name: (\S+)\s+Location: (0x[0-9a-f]+)", shown)
+    return {(f"{provider}:{name}", int(address, 16)) for provider, name, address in found}
 
 
 def test_first_packet_is_an_upcall_and_the_second_a_hit(bridge: ovs.Bridge) -> None:

@@ -140,7 +140,11 @@ def _download(source: Source, suite: str, folder: Path) -> Path:
     run("apt-get", "update", "-qq", *options)
     package = f"openvswitch/{suite}"
     run("apt-get", "source", "-qq", "--download-only", *options, package, cwd=folder)
-    archive = folder / f"openvswitch_{source.version}.orig.tar.xz"
+    return checked(folder / f"openvswitch_{source.version}.orig.tar.xz", source, suite)
+
+
+def checked(archive: Path, source: Source, suite: str) -> Path:
+    """The archive that came from ``suite``. Raises FetchError unless it is the one we know."""
     if not archive.exists():
         raise FetchError(f"{suite} has another release than {source.version}")
     if hashlib.sha256(archive.read_bytes()).hexdigest() != source.sha256:
