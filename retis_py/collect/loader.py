@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
@@ -175,8 +176,19 @@ class Loader:
         Raises:
             OSError: the kernel refuses.
         """
+        return self._attach(program, perf_event.open_kprobe(address, at_return))
+
+    def attach_uprobe(self, program: int, path: Path, offset: int, semaphore: int = 0) -> int:
+        """Attach to a place in a program's file; see :func:`perf_event.open_uprobe`.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        return self._attach(program, perf_event.open_uprobe(path, offset, semaphore))
+
+    def _attach(self, program: int, event: int) -> int:
         mark = self.mark()
-        event = self._keep(perf_event.open_kprobe(address, at_return))
+        self._keep(event)
         link: int = self._lib.bpf_link_create(program, event, AttachType.PERF_EVENT, None)
         if link >= 0:
             return self._keep(link)

@@ -1,4 +1,4 @@
-"""perf_event_open(2): how kprobes are attached one by one, and how perf buffers are made."""
+"""perf_event_open(2): how kprobes and uprobes are attached one by one, perf buffers made."""
 
 import ctypes
 import fcntl
@@ -27,8 +27,8 @@ class Attr(ctypes.Structure):
         ("flags", ctypes.c_uint64),
         ("wakeup_events", ctypes.c_uint32),
         ("bp_type", ctypes.c_uint32),
-        ("config1", ctypes.c_uint64),  # kprobe_func
-        ("config2", ctypes.c_uint64),  # kprobe_addr
+        ("config1", ctypes.c_uint64),  # kprobe_func, uprobe_path
+        ("config2", ctypes.c_uint64),  # kprobe_addr, probe_offset
         ("rest", ctypes.c_uint8 * 40),
     )
 
@@ -74,6 +74,27 @@ def open_kprobe(address: int, at_return: bool) -> int:
         type=int((_PROBE_DEVICES / "kprobe/type").read_text()),
         config=int(at_return),  # format/retprobe: config:0
         config2=address,
+    )
+    return perf_event_open(attr, -1, 0)
+
+
+def open_uprobe(path: Path, offset: int, semaphore: int = 0) -> int:
+    """Make a uprobe at a place in a file and return its event's descriptor.
+
+    All processes that run the file hit it, those that start later too, whatever they call it: it
+    belongs to the inode, so that ``path`` is needed no longer. ``semaphore`` is the place of a
+    USDT probe's counter in the file, 0 for none, which the kernel keeps above zero meanwhile
+    (Linux 4.20 on).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    name = ctypes.create_string_buffer(bytes(path))
+    attr = Attr(
+        type=int((_PROBE_DEVICES / "uprobe/type").read_text()),
+        config=semaphore << 32,  # format/ref_ctr_offset: config:32-63
+        config1=ctypes.addressof(name),
+        config2=offset,
     )
     return perf_event_open(attr, -1, 0)
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_NO_INDEX = 63  # USDT_NO_INDEX
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -44,6 +46,23 @@ class UsdtArgument:
     size: int
     signed: bool
     place: Constant | Register | Memory
+
+    @property
+    def number(self) -> int:
+        """The 64-bit constant that says so to a program (bpf/core/usdt.h); never 0.
+
+        Of a constant it has 32 bits: no argument of more is a constant in practice.
+        """
+        match self.place:
+            case Constant(value):
+                kind, base, index, scale, low = 1, 0, _NO_INDEX, 1, value
+            case Register(word):
+                kind, base, index, scale, low = 2, word, _NO_INDEX, 1, 0
+            case Memory(base, low, known_index, scale):
+                kind, index = 3, _NO_INDEX if known_index is None else known_index
+        log_size, log_scale = self.size.bit_length() - 1, scale.bit_length() - 1
+        fields = kind | log_size << 2 | self.signed << 4 | base << 5 | index << 11 | log_scale << 17
+        return (low & 0xFFFF_FFFF) << 32 | fields
 
 
 def parse_arguments(text: str, machine: str) -> tuple[UsdtArgument | None, ...]:
