@@ -142,7 +142,7 @@ def action_names(btf: Btf | None) -> Mapping[int, str]:
         for name, number in actions.items()
         if name.startswith(_ACTION_PREFIX)
     }
-    return {n: OvsAction.SET_MASKED if s == _SET_TO_MASKED else s for n, s in names.items()}
+    return {n: OvsAction.SET_MASKED.value if s == _SET_TO_MASKED else s for n, s in names.items()}
 
 
 def _find(types: Types) -> Btf | None:

@@ -146,7 +146,7 @@ static u32 hash_skb(struct sk_buff *skb, u32 cut)
 	size = packet.linear < packet.len ? packet.linear : packet.len;
 	if (!tag) {
 		bpf_probe_read_kernel(to, at_most(size, QUEUE_BYTES), (void *)packet.start);
-	} else if (size > QUEUE_TAG_AT) {
+	} else if (size >= QUEUE_TAG_AT) {
 		size = at_most(size - QUEUE_TAG_AT, QUEUE_BYTES - QUEUE_TAG_AT - QUEUE_TAG_SIZE);
 		bpf_probe_read_kernel(to, QUEUE_TAG_AT, (void *)packet.start);
 		__builtin_memcpy(to + QUEUE_TAG_AT, &tag, sizeof(tag));
