@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab import capabilities, netns, ovs
+from lab.usdt import argument_reader, compile_reader
 from retis_py.kernel.host import Host
 from retis_py.kernel.processes import processes_of
 from retis_py.kernel.usdt import read_probes
@@ -53,6 +54,25 @@ def test_probes_of_the_daemon_are_found(bridge: ovs.Bridge) -> None:
     code = process.file.path.read_bytes()
     assert {code[probe.offset] for probe in probes} == {NOP}
     assert not [probe for probe in probes if probe.semaphore]
+
+
+def test_arguments_of_the_daemons_probes_are_read(bridge: ovs.Bridge) -> None:
+    """Of a packet that is an upcall: how long it is, and how long its key."""
+    capabilities.require("btf")
+    process = next(p for p in processes_of("ovs-vswitchd") if p.pid == bridge.switch.pid)
+    [probe] = [p for p in read_probes(process.file.path) if p.symbol == "dpif_recv:recv_upcall"]
+    _, kind, _, size, _, key_size = probe.arguments
+    assert kind
+    assert size
+    assert key_size
+    with argument_reader(compile_reader()) as reader:
+        for argument in (kind, size, key_size):
+            reader.attach(process.file.path, probe, argument)
+        bridge.switch.forget_flows()
+        ping(bridge)
+        assert reader.value(kind) == 0  # DPIF_UC_MISS
+        assert reader.value(size) == 14 + 20 + 8 + 56
+        assert reader.value(key_size) in range(64, 512)
 
 
 def notes(executable: str) -> set[tuple[str, int]]:

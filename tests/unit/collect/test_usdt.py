@@ -1,7 +1,6 @@
 """Arguments of USDT probes, read in this kernel out of a program that runs."""
 
 import platform
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,36 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.capabilities import require
+from lab.usdt import ArgumentReader, argument_reader, compile_reader
 from retis_py.collect.compiler import Compiled
-from retis_py.collect.loader import Loader, ProgramType
 from retis_py.kernel.usdt import UsdtProbe, read_probes
 from retis_py.kernel.usdt_arguments import Constant, Memory, Register, UsdtArgument
-from retis_py.resources import bpf_dir
-from unit.collect.running import compile_text
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="has x86-64's registers")
-
-PLACE = 0x7465_7374_0000_0001
-
-PROGRAM = """
-#define LOADED_CONSTANT(name, placeholder) \\
-	volatile u64 name##_placed = placeholder; \\
-	u64 name = name##_placed
-
-struct argument { u64 found, value; };
-BPF_HASH(arguments, u32, struct argument, 64);
-
-int read_argument(struct pt_regs *ctx)
-{
-	LOADED_CONSTANT(place, PLACE);
-	struct argument argument = {};
-	u32 key = place >> 32 ^ place;
-
-	argument.found = 1 + usdt_argument(ctx, place, &argument.value);
-	arguments.update(&key, &argument);
-	return 0;
-}
-"""
 
 # Values are where the operands say; what they are there is the program's own doing. A semaphore
 # counts whether anybody listens: the program waits for it.
@@ -99,15 +74,13 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def compiled() -> Compiled:
     require("root")
-    place = f"#define PLACE {PLACE:#x}ULL\n"
-    text = place + (bpf_dir() / "core/usdt.h").read_text() + PROGRAM
-    return compile_text(text, ["read_argument"])
+    return compile_reader()
 
 
 @pytest.fixture
-def loader(compiled: Compiled, open_descriptors: None) -> Iterator[Loader]:
-    with Loader(compiled, {}) as loader:
-        yield loader
+def reader(compiled: Compiled, open_descriptors: None) -> Iterator[ArgumentReader]:
+    with argument_reader(compiled) as reader:
+        yield reader
 
 
 @pytest.fixture(scope="module")
@@ -139,62 +112,50 @@ def pass_probes(process: subprocess.Popen[bytes]) -> bool:
     return process.stdout.read(1) == b"1"
 
 
-def attach(loader: Loader, path: Path, probe: UsdtProbe, argument: UsdtArgument) -> None:
-    fd = loader.load("read_argument", ProgramType.KPROBE, constants={PLACE: argument.number})
-    loader.attach_uprobe(fd, path, probe.offset, probe.semaphore)
-
-
-def found(loader: Loader, argument: UsdtArgument) -> int | None:
-    values = dict(loader.maps["arguments"].items())
-    key = (argument.number >> 32 ^ argument.number) & 0xFFFFFFFF
-    count, value = struct.unpack("=QQ", values[struct.pack("=I", key)])
-    return value if count == 2 else None
-
-
 @pytest.mark.parametrize("name", EXPECTED)
 def test_arguments(
-    name: str, loader: Loader, program: Path, running: subprocess.Popen[bytes]
+    name: str, reader: ArgumentReader, program: Path, running: subprocess.Popen[bytes]
 ) -> None:
     [probe] = [probe for probe in read_probes(program) if probe.name == name]
     arguments = [argument for argument in probe.arguments if argument]
     for argument in arguments:
         # By what the process runs, wherever its file is.
-        attach(loader, Path(f"/proc/{running.pid}/exe"), probe, argument)
+        reader.attach(Path(f"/proc/{running.pid}/exe"), probe, argument)
     assert pass_probes(running)
-    assert [found(loader, argument) for argument in arguments] == EXPECTED[name]
+    assert [reader.value(argument) for argument in arguments] == EXPECTED[name]
 
 
 def test_the_program_knows_whether_somebody_listens(
-    loader: Loader, program: Path, running: subprocess.Popen[bytes]
+    reader: ArgumentReader, program: Path, running: subprocess.Popen[bytes]
 ) -> None:
     [probe] = [probe for probe in read_probes(program) if probe.name == "constants"]
     assert probe.arguments[0]
     assert not pass_probes(running)
-    attach(loader, program, probe, probe.arguments[0])
+    reader.attach(program, probe, probe.arguments[0])
     assert pass_probes(running)
-    loader.detach()
+    reader.detach()
     assert not pass_probes(running)
 
 
-def test_a_program_that_starts_later_is_probed(loader: Loader, program: Path) -> None:
+def test_a_program_that_starts_later_is_probed(reader: ArgumentReader, program: Path) -> None:
     probe = read_probes(program)[0]
     argument = probe.arguments[0]
     assert argument
-    attach(loader, program, probe, argument)
+    reader.attach(program, probe, argument)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([str(program)], **pipes) as process:
         pass_probes(process)
         process.kill()
-    assert found(loader, argument) == EXPECTED["registers"][0]
+    assert reader.value(argument) == EXPECTED["registers"][0]
 
 
 @pytest.mark.usefixtures("open_descriptors")
-def test_a_file_that_is_not_there(loader: Loader, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there(reader: ArgumentReader, tmp_path: Path) -> None:
     argument = UsdtArgument(8, False, Register(0))
-    fd = loader.load("read_argument", ProgramType.KPROBE, constants={PLACE: argument.number})
+    probe = UsdtProbe("test", "none", 0, 0, 0, (argument,))
     with pytest.raises(FileNotFoundError):
-        loader.attach_uprobe(fd, tmp_path / "none", 0)
-    loader.detach()
+        reader.attach(tmp_path / "none", probe, argument)
+    reader.detach()
 
 
 def test_numbers_are_told_apart() -> None:
