@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,52 @@ def test_any_requests(types: Types, make_host: MakeHost, requests: list[ProbeReq
         return
     assert len({str(p) for p in probes}) == len(probes)
     assert all(p.arguments for p in probes)
+
+
+# Collectors' own probes
+
+
+def requested(text: str, **more: object) -> ProbeRequest:
+    return replace(parse_probe(text), **more)  # type: ignore[arg-type]
+
+
+def test_own_probe_needs_no_argument_that_is_fed_on(types: Types, make_host: MakeHost) -> None:
+    host = make_host(["schedule", "ip_rcv"])
+    own = requested("kretprobe:schedule", role=3, silent=True)
+    (probe,) = Resolver(host, types, SKB, None).resolve([own])
+    assert (probe.arguments, probe.role, probe.silent) == ((), 3, True)
+    assert probe.shape.number != replace(probe, role=4).shape.number
+    assert probe.shape.number != replace(probe, silent=False).shape.number
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_own_probe_that_was_asked_for_too(
+    types: Types, make_host: MakeHost, asked_first: bool
+) -> None:
+    """It keeps its role, and makes events; the kernel's refusal is the user's to know."""
+    own = requested("ip_rcv", role=5, silent=True, optional=True)
+    requests = [own, parse_probe("ip_rcv/stack")]
+    (probe,) = Resolver(make_host(["ip_rcv"]), types, SKB, None).resolve(
+        reversed(requests) if asked_first else requests
+    )
+    assert (probe.role, probe.silent, probe.stack, probe.optional) == (5, False, True, False)
+
+
+@pytest.mark.parametrize("text", ["kretprobe:gone", "tp:openvswitch:gone"])
+def test_optional_probe_that_the_kernel_lacks(
+    types: Types, make_host: MakeHost, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolver = Resolver(make_host(["ip_rcv"]), types, SKB, None)
+    with pytest.raises(UsageError):
+        resolver.resolve([requested(text, role=1)])
+    with caplog.at_level(logging.DEBUG):
+        probes = resolver.resolve([requested(text, role=1, optional=True), parse_probe("ip_rcv")])
+    assert [probe.symbol for probe in probes] == ["ip_rcv"]
+    (record,) = [r for r in caplog.records if "going on without a probe" in r.message]
+    assert record.levelno == logging.DEBUG
+
+
+def test_optional_probe_without_kprobes(types: Types, make_host: MakeHost) -> None:
+    resolver = Resolver(make_host(["ip_rcv"], kprobes=False), types, SKB, None)
+    own = requested("ip_rcv", role=1, optional=True)
+    assert not resolver.resolve([own])
