@@ -12,14 +12,15 @@
 /* Room for where a header's fields may be, so that no place need be compared with the end. */
 #define QUEUE_ROOM 128			/* a power of two */
 
-/* Each CPU its own; nothing that uses it is interrupted by what does so too. The second half is never
- * used, the verifier does not see that a place and a size in the first do not sum up to more.
+/* Two a CPU: the datapath may interrupt a process that is being probed. The second half is never used,
+ * the verifier does not see that a place and a size in the first do not sum up to more.
  */
 struct queue_view {
+	u64 busy;
 	u64 words[2 * QUEUE_ROOM / sizeof(u64)];
 };
 
-BPF_TABLE("percpu_array", u32, struct queue_view, queue_views, 1);
+BPF_TABLE("percpu_array", u32, struct queue_view, queue_views, 2);
 
 /* For the verifier, which does not always know what the compiler does. */
 static u32 within_room(u32 number)
@@ -83,6 +84,7 @@ static void clear_checksum(struct queue_view *v)
 	}
 }
 
+/* The view is given back. */
 static u32 hash_view(struct queue_view *v, u32 length)
 {
 	u64 hash = length;
@@ -94,16 +96,21 @@ static u32 hash_view(struct queue_view *v, u32 length)
 		hash = (hash ^ v->words[i]) * 0x9e3779b97f4a7c15ULL;
 		hash ^= hash >> 29;
 	}
+	v->busy = 0;
 	return hash ^ hash >> 32;
 }
 
-static struct queue_view *clean_view(void)
+static struct queue_view *take_view(void)
 {
-	u32 zero = 0;
-	struct queue_view *v = queue_views.lookup(&zero);
+	u32 first = 0, second = 1;
+	struct queue_view *v = queue_views.lookup(&first);
 
-	if (v)
-		__builtin_memset(v->words, 0, QUEUE_ROOM);
+	if (v && v->busy)
+		v = queue_views.lookup(&second);
+	if (!v || v->busy)
+		return NULL;
+	v->busy = 1;
+	__builtin_memset(v->words, 0, QUEUE_ROOM);
 	return v;
 }
 
@@ -125,17 +132,19 @@ static u32 accelerated_tag(struct sk_buff *skb)
 	return (u32)READ(skb->vlan_proto) | (u32)bpf_htons(READ(skb->vlan_tci)) << 16;
 }
 
-/* Of a packet in the kernel, without the last ``cut`` bytes, which are not sent along. */
-static u32 hash_skb(struct sk_buff *skb, u32 cut)
+/* Of a packet in the kernel, without the last ``cut`` bytes, which are not sent along. False where
+ * there is no room to do so.
+ */
+static bool hash_skb(struct sk_buff *skb, u32 cut, u32 *hash)
 {
 	u32 tag = accelerated_tag(skb), tag_size = tag ? QUEUE_TAG_SIZE : 0;
-	struct queue_view *v = clean_view();
+	struct queue_view *v = take_view();
 	struct packet_view packet = {};
 	u32 size;
 	u8 *to;
 
 	if (!v)
-		return 0;
+		return false;
 	to = (u8 *)v->words;
 	packet.start = (u64)READ(skb->data);
 	packet.len = READ(skb->len) - cut;
@@ -156,18 +165,20 @@ static u32 hash_skb(struct sk_buff *skb, u32 cut)
 #ifdef DIRECT_MAP
 	release_gathered(gathered);
 #endif
-	return hash_view(v, packet.len + tag_size);
+	*hash = hash_view(v, packet.len + tag_size);
+	return true;
 }
 
 #ifdef OVS_TRACK
 /* Of a packet in the memory of the process that runs. */
-static u32 hash_user_packet(void *data, u32 length)
+static bool hash_user_packet(void *data, u32 length, u32 *hash)
 {
-	struct queue_view *v = clean_view();
+	struct queue_view *v = take_view();
 
 	if (!v)
-		return 0;
+		return false;
 	bpf_probe_read_user(v->words, at_most(length, QUEUE_BYTES), data);
-	return hash_view(v, length);
+	*hash = hash_view(v, length);
+	return true;
 }
 #endif

@@ -8,11 +8,13 @@ static bool take_execution(struct retis_context *c, u64 task)
 	struct ovs_executing executing = {};
 	struct ovs_queue_id *found;
 	struct ovs_order *order;
-	u32 tid = key.tid, number;
+	u32 tid = key.tid, hash = 0, number;
 
 	if (!ovs_executing_threads.lookup(&tid))
 		return false;
-	key.hash = hash_skb(c->skb, 0);
+	if (!hash_skb(c->skb, 0, &hash))
+		return false;
+	key.hash = hash;
 	order = ovs_executions.lookup(&key);
 	if (!order || order->out == order->in)
 		return false;

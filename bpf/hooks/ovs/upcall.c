@@ -37,16 +37,21 @@ static bool belongs_to_upcall(struct retis_context *c, u64 task)
 static void begin_enqueue(struct retis_context *c, u64 task)
 {
 	struct ovs_upcall *upcall = ovs_upcalls.lookup(&task);
-	u32 cut = (u64)word_at(c->ctx, OVS_PLACE_CUTLEN);
+	u32 hash = 0, cut = (u64)word_at(c->ctx, OVS_PLACE_CUTLEN);
 
 	if (!upcall)
 		return;
 	upcall->enqueued = c->timestamp;
-	upcall->queue_hash = hash_skb(c->skb, cut);
-	upcall->queue_id = upcall->queue_hash;
+	upcall->queue_hash = 0;
+	upcall->queue_id = 0;
+	if (!hash_skb(c->skb, cut, &hash)) {
+		count_loss(c, LOSS_BUFFER_BUSY);
+		return;
+	}
+	upcall->queue_hash = hash;
+	upcall->queue_id = hash;
 #ifdef OVS_TRACK
 	struct ovs_order none = {}, *queued;
-	u32 hash = upcall->queue_hash;
 
 	queued = ovs_queued.lookup_or_try_init(&hash, &none);
 	if (!queued) {

@@ -28,7 +28,7 @@ BPF_TABLE("array", u32, struct fake, fakes, 1);
 
 int hash_kernel(struct bpf_raw_tracepoint_args *ctx)
 {
-	u32 zero = 0;
+	u32 zero = 0, hash = 0;
 	struct fake *f = fakes.lookup(&zero);
 	struct sk_buff *skb;
 
@@ -36,12 +36,14 @@ int hash_kernel(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	skb = (struct sk_buff *)f->skb;
 	f->skb[__builtin_offsetof(struct sk_buff, data) / sizeof(u64)] = (u64)f->data;
-	return hash_skb(skb, ctx->args[0]);
+	return hash_skb(skb, ctx->args[0], &hash) ? hash : 0;
 }
 
 int hash_user(struct bpf_raw_tracepoint_args *ctx)
 {
-	return hash_user_packet((void *)ctx->args[0], ctx->args[1]);
+	u32 hash = 0;
+
+	return hash_user_packet((void *)ctx->args[0], ctx->args[1], &hash) ? hash : 0;
 }
 """
 SKB_SIZE = 1024
