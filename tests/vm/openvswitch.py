@@ -25,29 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run as a sc
 from vm import cache
 from vm.cache import FetchError, run
 
+VERSION = "4.0.0"
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A release, where Debian has it, and what its orig.tar.xz must hash to."""
-
-    version: str
-    suites: tuple[str, ...]
-    sha256: str
-
-
-# The first that the archive still has. 3.5.0 is what Debian 13 stays with.
-SOURCES = (
-    Source(
-        "4.0.0",
-        ("testing", "sid"),
-        "2b4d75ed077e94bc649ffbc9be5f9f822db82cf266c920cb3060f94db9d6d796",
-    ),
-    Source(
-        "3.5.0",
-        ("trixie",),
-        "48dc907a3b11cf1a47ac1b8dc35c10acf7757ab9b67427246ce077788cce6ef0",
-    ),
-)
+# Releases of Debian that have it, and what its orig.tar.xz must hash to.
+SUITES = ("testing", "sid")
+SHA256 = "2b4d75ed077e94bc649ffbc9be5f9f822db82cf266c920cb3060f94db9d6d796"
 
 PROGRAMS = (
     "vswitchd/ovs-vswitchd",
@@ -103,28 +85,27 @@ def get() -> Build:
 
 
 def cached() -> Build | None:
-    """The build in the cache, the preferred release if there are several."""
-    builds = (Build(source.version, cache_folder() / source.version) for source in SOURCES)
-    return next((build for build in builds if build.folder.is_dir()), None)
+    """The build in the cache."""
+    build = Build(VERSION, cache_folder() / VERSION)
+    return build if build.folder.is_dir() else None
 
 
 def _fetch_and_build() -> Build:
     problems = []
-    for source in SOURCES:
-        for suite in source.suites:
-            with tempfile.TemporaryDirectory(prefix=".new-", dir=cache_folder()) as name:
-                try:
-                    archive = _download(source, suite, Path(name))
-                except FetchError as error:
-                    problems.append(str(error))
-                    continue
-                return _install(source, archive)
-    raise FetchError(f"no source of Open vSwitch: {'; '.join(problems)}")
+    for suite in SUITES:
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=cache_folder()) as name:
+            try:
+                archive = _download(suite, Path(name))
+            except FetchError as error:
+                problems.append(f"{suite}: {error}")
+                continue
+            return _install(archive)
+    raise FetchError(f"no source of Open vSwitch {VERSION} ({'; '.join(problems)})")
 
 
-def _download(source: Source, suite: str, folder: Path) -> Path:
+def _download(suite: str, folder: Path) -> Path:
     """The release's tar archive, by an apt that knows ``suite`` and nothing else."""
-    print(f"fetching Open vSwitch {source.version} ({suite})", file=sys.stderr)
+    print(f"fetching Open vSwitch {VERSION} ({suite})", file=sys.stderr)
     for name in ("lists/partial", "cache/archives/partial", "parts"):
         (folder / name).mkdir(parents=True)
     sources = folder / "sources.list"
@@ -135,20 +116,23 @@ def _download(source: Source, suite: str, folder: Path) -> Path:
         "Dir::Etc::SourceList": sources,
         "Dir::Etc::SourceParts": folder / "parts",
         "APT::Sandbox::User": "root",  # who may write here
+        # A mirror that lags behind will do: the source is the one with our checksum.
+        "Acquire::Check-Valid-Until": "false",
     }
     options = [f"-o{name}={value}" for name, value in settings.items()]
     run("apt-get", "update", "-qq", *options)
-    package = f"openvswitch/{suite}"
-    run("apt-get", "source", "-qq", "--download-only", *options, package, cwd=folder)
-    return checked(folder / f"openvswitch_{source.version}.orig.tar.xz", source, suite)
+    run("apt-get", "source", "-qq", "--download-only", *options, "openvswitch", cwd=folder)
+    return checked(folder)
 
 
-def checked(archive: Path, source: Source, suite: str) -> Path:
-    """The archive that came from ``suite``. Raises FetchError unless it is the one we know."""
+def checked(folder: Path) -> Path:
+    """The archive that was fetched. Raises FetchError unless it is the one we know."""
+    archive = folder / f"openvswitch_{VERSION}.orig.tar.xz"
     if not archive.exists():
-        raise FetchError(f"{suite} has another release than {source.version}")
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != source.sha256:
-        raise FetchError(f"{archive.name} of {suite} has another checksum than ours")
+        found = ", ".join(path.name for path in folder.glob("*.orig.tar.*"))
+        raise FetchError(f"it has another release ({found})")
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
+        raise FetchError(f"{archive.name} has another checksum than ours")
     return archive
 
 
@@ -163,19 +147,19 @@ def _mirror() -> str:
     return listed[0]
 
 
-def _install(source: Source, archive: Path) -> Build:
+def _install(archive: Path) -> Build:
     """Unpack and build; the folder appears under its name when it is complete."""
-    print(f"building Open vSwitch {source.version} with USDT probes", file=sys.stderr)
+    print(f"building Open vSwitch {VERSION} with USDT probes", file=sys.stderr)
     work = archive.parent
     run("tar", "-x", "-f", str(archive), cwd=work)
-    tree = work / f"openvswitch-{source.version}"
+    tree = work / f"openvswitch-{VERSION}"
     _make(tree, work / "build.log")
     new = work / "installed"
     new.mkdir()
     for program in PROGRAMS:
         run("strip", "-o", str(new / Path(program).name), str(tree / program))
     shutil.copyfile(tree / SCHEMA, new / Path(SCHEMA).name)
-    return Build(source.version, new.rename(cache_folder() / source.version))
+    return Build(VERSION, new.rename(cache_folder() / VERSION))
 
 
 def _make(tree: Path, log: Path) -> None:

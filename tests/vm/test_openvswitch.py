@@ -8,32 +8,26 @@ import pytest
 from vm import cache, openvswitch
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def test_build_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETIS_OVS_CACHE", str(tmp_path))
-    return tmp_path
-
-
-def test_preferred_release_is_taken(folder: Path) -> None:
     assert openvswitch.cached() is None
-    (folder / ".new-x").mkdir()
-    (folder / "2.0.0").mkdir()
+    for name in (".new-x", "2.0.0"):
+        (tmp_path / name).mkdir()
     assert openvswitch.cached() is None
-    for source in reversed(openvswitch.SOURCES):
-        (folder / source.version).mkdir()
-        build = openvswitch.cached()
-        assert build is not None
-        assert build.version == source.version
-        assert build.daemon == folder / source.version / "ovs-vswitchd"
+    (tmp_path / openvswitch.VERSION).mkdir()
+    build = openvswitch.cached()
+    assert build is not None
+    assert build.daemon == tmp_path / openvswitch.VERSION / "ovs-vswitchd"
 
 
-def test_source_with_another_checksum_is_refused(tmp_path: Path) -> None:
-    archive = tmp_path / "openvswitch_1.0.orig.tar.xz"
-    source = openvswitch.Source("1.0", ("sid",), hashlib.sha256(b"good").hexdigest())
-    with pytest.raises(cache.FetchError, match=r"sid has another release than 1\.0"):
-        openvswitch.checked(archive, source, "sid")
+def test_other_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvswitch, "SHA256", hashlib.sha256(b"good").hexdigest())
+    (tmp_path / "openvswitch_9.9.9.orig.tar.xz").touch()
+    with pytest.raises(cache.FetchError, match=r"another release \(openvswitch_9\.9\.9\."):
+        openvswitch.checked(tmp_path)
+    archive = tmp_path / f"openvswitch_{openvswitch.VERSION}.orig.tar.xz"
     archive.write_bytes(b"bad")
-    with pytest.raises(cache.FetchError, match="of sid has another checksum"):
-        openvswitch.checked(archive, source, "sid")
+    with pytest.raises(cache.FetchError, match="another checksum"):
+        openvswitch.checked(tmp_path)
     archive.write_bytes(b"good")
-    assert openvswitch.checked(archive, source, "sid") == archive
+    assert openvswitch.checked(tmp_path) == archive
