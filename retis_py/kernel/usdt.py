@@ -68,7 +68,7 @@ def read_probes(path: Path) -> list[UsdtProbe]:
             return list(_Elf(file).probes())
     except OSError as error:
         reason = error.strerror
-    except (_Damaged, struct.error) as error:
+    except _Damaged as error:
         reason = str(error)
     raise MissingPrerequisite(
         f"cannot read the USDT probes of {path}: {reason};"
@@ -153,6 +153,8 @@ class _Elf:
             if content + size > len(data):
                 raise _Damaged("a note is longer than its section")
             if kind == _NT_STAPSDT and data[name : name + name_size] == b"stapsdt\0":
+                if size < _ADDRESSES.size:
+                    raise _Damaged("a note that is too short")
                 yield data[content : content + size]
 
     def _base(self, content: bytes) -> int:
