@@ -1,5 +1,7 @@
 /* Actions (do_execute_actions(), net/openvswitch/actions.c): each is about to be executed. */
 
+KERNEL_STRUCT(nlattr, nla_type);
+KERNEL_STRUCT(sw_flow_key, recirc_id);
 KERNEL_STRUCT(ovs_conntrack_info, zone.id, family, commit, force, nat, range.flags, range.min_addr,
 	      range.max_addr, range.min_proto, range.max_proto);
 

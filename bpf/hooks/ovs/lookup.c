@@ -2,6 +2,8 @@
  * among its arguments; ovs_dp_process_packet(), which calls it at once, has.
  */
 
+KERNEL_STRUCT(sw_flow, id.ufid, id.ufid_len, sf_acts);
+
 #define OVS_UFID_SIZE 16
 
 static void begin_processing(struct retis_context *c, u64 task)

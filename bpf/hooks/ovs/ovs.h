@@ -2,12 +2,6 @@
  * runs with bottom halves disabled, so that a task has one packet in it at a time and names it.
  */
 
-KERNEL_STRUCT(sk_buff, len, data_len, data, vlan_proto, vlan_tci, vlan_present);
-KERNEL_STRUCT(dp_upcall_info, portid, cmd);
-KERNEL_STRUCT(sw_flow_key, recirc_id);
-KERNEL_STRUCT(sw_flow, id.ufid, id.ufid_len, sf_acts);
-KERNEL_STRUCT(nlattr, nla_type);
-
 /* An upcall, from its tracepoint to the return of ovs_dp_upcall(). */
 struct ovs_upcall {
 	u64 began;			/* ns; with the CPU the upcall's identity */

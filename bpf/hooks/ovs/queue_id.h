@@ -5,6 +5,8 @@
  * and SCTP are left out, which is done on both sides without knowing which is which.
  */
 
+KERNEL_STRUCT(sk_buff, len, data_len, data, vlan_proto, vlan_tci, vlan_present);
+
 #define QUEUE_BYTES 64
 #define QUEUE_TAG_AT 12			/* behind the Ethernet addresses */
 #define QUEUE_TAG_SIZE 4

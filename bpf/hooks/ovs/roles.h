@@ -1,5 +1,7 @@
 /* What the collector's own probes do beside reporting (bpf/core/chain.h). */
 
+KERNEL_STRUCT(sk_buff, head);
+
 #ifdef OVS_TRACK
 /* A packet that user space sent back, as its actions begin to be executed. */
 static bool take_execution(struct retis_context *c, u64 task)

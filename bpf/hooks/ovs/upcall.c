@@ -2,6 +2,8 @@
  * action says so (ovs_dp_upcall(), net/openvswitch/datapath.c).
  */
 
+KERNEL_STRUCT(dp_upcall_info, portid, cmd);
+
 /* At the tracepoint, once the packet is known to be wanted. */
 static void begin_upcall(struct retis_context *c, u64 task)
 {

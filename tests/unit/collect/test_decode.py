@@ -27,8 +27,8 @@ PROBES = [
     Probe(TP, "net:netif_rx", (("skb", 0),)),
 ]
 # Parts of these exclude one another, or need one another: test_decode_ct.py and
-# ../collectors/test_nft.py have them.
-OTHERS = ("ct", "nft")
+# ../collectors/test_nft.py and test_ovs.py have them.
+OTHERS = ("ct", "nft", "ovs")
 ALL = all_collectors(CollectorOptions(frozenset(SkbPart)))
 COLLECTORS = [c for c in ALL if c.name not in OTHERS]
 

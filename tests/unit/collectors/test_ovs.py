@@ -1,14 +1,18 @@
 """When the datapath can be told of, with which probes, and what its numbers are called."""
 
+import struct
 from dataclasses import dataclass
 
 import pytest
 
+from retis_py.collect.decode import Decoder
 from retis_py.collectors.ovs import OvsCollector, OvsRole, action_names
-from retis_py.errors import MissingPrerequisite
+from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.events.event import Event
+from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
 from retis_py.probes.available import Types
-from retis_py.probes.probe import ProbeType, parse_probe, register_of
+from retis_py.probes.probe import Probe, ProbeType, parse_probe, register_of
 from unit.collectors.openvswitch import OvsTypes, openvswitch
 
 
@@ -87,3 +91,34 @@ def test_names_of_actions(vmlinux: Btf) -> None:
     assert older[24] == "set_masked"
     assert max(older) == 24
     assert action_names(None) == {}
+
+
+def decoded(types: OvsTypes, *parts: tuple[str, dict[str, int]], track: bool = False) -> Event:
+    """The event of a record with these parts, members not named being zero."""
+    known = OvsCollector(track).parts(types)
+    bitmap, body = 0, b""
+    for number, part in enumerate(known):
+        for name, members in parts:
+            if part.wire.name == name:
+                bitmap |= 1 << number
+                zeroes = struct.unpack("=" + part.wire.format, bytes(part.wire.size))
+                values = dict(zip(part.wire.fields, zeroes, strict=True)) | members
+                body += struct.pack("=" + part.wire.format, *values.values())
+    header = (1, 0, bitmap, 0, 1, 1, 0, 0, ProbeType.RAW_TRACEPOINT.number, b"x")
+    probe = Probe(ProbeType.RAW_TRACEPOINT, "openvswitch:ovs_do_execute_action", ())
+    decoder = Decoder(known, [probe], str)
+    return decoder.decode(struct.pack("=" + HEADER.format, *header) + body)
+
+
+def test_record(types: OvsTypes) -> None:
+    event = decoded(types, ("ovs_action", {"action": 1, "argument": 2}))
+    assert str(event.ovs) == "exec oport 2"
+
+
+@pytest.mark.parametrize("action", ["ovs_action", "ovs_action_ct", "ovs_action_ct_nat"])
+def test_action_with_a_queue_id(types: OvsTypes, action: str) -> None:
+    queue = ("ovs_action_queue", {"queue_id": 0xFFFFFFFF})
+    event = decoded(types, (action, {}), queue, track=True)
+    assert str(event.ovs).endswith(" q 4294967295")
+    with pytest.raises(RetisError, match="missing"):
+        decoded(types, queue, track=True)
