@@ -89,8 +89,7 @@ static bool is_wanted(struct retis_context *c)
 	if (!find_by_role(c))
 		return false;
 	look(c);
-	/* A packet that is known by now has its id. */
-	if (!c->tracked_since && !FOLLOW(c))
+	if (!c->known && !FOLLOW(c))
 		return false;
 	begin_role(c);
 	return true;

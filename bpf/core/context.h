@@ -32,6 +32,7 @@ struct retis_context {
 #ifdef ROLES
 	u32 role;			/* which of a collector's own probes it is; 0: none */
 	u32 silent;			/* it makes no event */
+	u32 known;			/* the packet is one that is wanted, and has its id */
 	u64 stack_pointer;		/* at the function's first instruction */
 	u64 returned;			/* by the function */
 #endif

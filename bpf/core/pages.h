@@ -72,8 +72,11 @@ static bool append(struct gathered *g, u64 from, u64 size)
 		return false;
 	if (size > GATHER_MAX - at)
 		size = GATHER_MAX - at;
-	/* For the verifier, which does not follow the line above; the compiler does. */
-	asm volatile("" : "+r"(size));
+	/* For the verifier, which does not follow the line above and may have lost the one before;
+	 * the compiler does.
+	 */
+	asm volatile("" : "+r"(size), "+r"(at));
+	at &= GATHER_MAX - 1;
 	if (size > GATHER_MAX || bpf_probe_read_kernel(g->bytes + at, size, (void *)from))
 		return false;
 	g->length = at + size;

@@ -28,6 +28,7 @@ static bool belongs_to_processing(struct retis_context *c, u64 task)
 	c->skb = (struct sk_buff *)lookup->skb;
 	c->tracked_since = lookup->tracked_since;
 	c->tracked_head = lookup->tracked_head;
+	c->known = 1;
 	return true;
 }
 

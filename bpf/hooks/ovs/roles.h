@@ -45,6 +45,7 @@ static bool take_execution(struct retis_context *c, u64 task)
 		track(c, head);
 	}
 #endif
+	c->known = 1;
 	return true;
 }
 

@@ -32,6 +32,7 @@ static bool belongs_to_upcall(struct retis_context *c, u64 task)
 		return false;
 	c->tracked_since = upcall->tracked_since;
 	c->tracked_head = upcall->tracked_head;
+	c->known = 1;
 	return true;
 }
 
