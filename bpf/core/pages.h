@@ -12,14 +12,14 @@ KERNEL_STRUCT(skb_frag_t, netmem, len, offset, bv_page, bv_len, bv_offset, page.
 #define GATHER_MAX 2048			/* a power of two */
 #define NET_IOV 1			/* netmem_is_net_iov(): a device's memory, not ours to read */
 
-/* Two a CPU: an interrupt may come in between. The second half is never kept, the verifier does not
- * see that a start and a size in the first never sum up to more than that.
+/* Two a CPU: an interrupt may come in between. Only the first third is ever used, the verifier does
+ * not see that a start and a size in it never sum up to more than that.
  */
 struct gathered {
 	u32 busy;
 	u32 length;
 	u64 address;			/* of the bytes */
-	u8 bytes[2 * GATHER_MAX];
+	u8 bytes[3 * GATHER_MAX];
 };
 
 BPF_TABLE("percpu_array", u32, struct gathered, gathered_packets, 2);
@@ -72,12 +72,13 @@ static bool append(struct gathered *g, u64 from, u64 size)
 		return false;
 	if (size > GATHER_MAX - at)
 		size = GATHER_MAX - at;
-	/* For the verifier, which does not follow the line above and may have lost the one before;
-	 * the compiler does.
+	/* For the verifier, which does not follow the lines above, or loses what they say where
+	 * registers are short; the compiler does.
 	 */
 	asm volatile("" : "+r"(size), "+r"(at));
 	at &= GATHER_MAX - 1;
-	if (size > GATHER_MAX || bpf_probe_read_kernel(g->bytes + at, size, (void *)from))
+	size &= 2 * GATHER_MAX - 1;
+	if (bpf_probe_read_kernel(g->bytes + at, size, (void *)from))
 		return false;
 	g->length = at + size;
 	return true;
