@@ -4,6 +4,7 @@ enum probe_type {
 	PROBE_KPROBE,
 	PROBE_KRETPROBE,
 	PROBE_RAW_TRACEPOINT,
+	PROBE_USDT,
 };
 
 /* Namespaces are numbered from PROC_DYNAMIC_FIRST, 0xF0000000, on (include/linux/proc_fs.h), the

@@ -87,6 +87,11 @@ def _split(
     "accept, stolen, queue, repeat. Default: drop,accept.",
 )
 @click.option(
+    "--ovs-track",
+    is_flag=True,
+    help="Follow packets of Open vSwitch to user space and back: probe ovs-vswitchd, too (USDT).",
+)
+@click.option(
     "-o",
     "--out",
     metavar="[FILE]",
@@ -156,6 +161,7 @@ def collect_command(
     skb_sections: tuple[str, ...],
     snaplen: int,
     nft_verdicts: tuple[str, ...],
+    ovs_track: bool,
     out: Path | None,
     out_rotate: int | None,
     print_too: bool,
@@ -196,6 +202,7 @@ def collect_command(
                 skb_sections=skb_sections,
                 snaplen=snaplen,
                 nft_verdicts=nft_verdicts,
+                ovs_track=ovs_track,
                 out=out,
                 out_rotate=out_rotate,
                 print_too=print_too,

@@ -62,6 +62,7 @@ class CollectOptions:
     skb_sections: tuple[str, ...]
     snaplen: int
     nft_verdicts: tuple[str, ...]
+    ovs_track: bool
     out: Path | None
     out_rotate: int | None
     print_too: bool
@@ -94,7 +95,9 @@ class Collection:
             meta_filter=options.meta_filter,
             perf_buffer=options.perf_buffer,
             load_each=options.load_each,
-            collector_options=CollectorOptions(sections, options.snaplen, verdicts),
+            collector_options=CollectorOptions(
+                sections, options.snaplen, verdicts, options.ovs_track
+            ),
         )
         self._text_format = options.text_format
         if SkbPart.ETH in sections:

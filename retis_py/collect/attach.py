@@ -11,7 +11,7 @@ from retis_py.collect.loader import AttachType, Loader, ProgramType
 from retis_py.collect.plan import Plan
 from retis_py.collect.program import HANDLING_ENDS, PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
-from retis_py.probes.probe import Probe, ProbeType, Shape
+from retis_py.probes.probe import Probe, ProbeType, Shape, UserProbe
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Attached:
     """
 
     program: int
-    probes: tuple[Probe, ...]
+    probes: tuple[Probe | UserProbe, ...]
     links: tuple[int, ...] = ()
     spares: tuple[int, ...] = ()
 

@@ -10,8 +10,9 @@ from retis_py.events.event import Event
 from retis_py.events.sections.common import Common, Task
 from retis_py.events.sections.kernel import Kernel
 from retis_py.events.sections.skb import Skb
+from retis_py.events.sections.userspace import Userspace
 from retis_py.events.wire import HEADER, text
-from retis_py.probes.probe import Probe, ProbeType
+from retis_py.probes.probe import Probe, ProbeType, UserProbe
 
 _HEADER_FIELDS = len(HEADER.fields)
 _PARTS = struct.Struct("=I")
@@ -35,7 +36,9 @@ class Decoder:
         self._parts = parts
         self._resolve = resolve
         self._layouts: dict[int, _Layout] = {}
-        self._probes: dict[tuple[int, int], Probe] = {}
+        self._probes: dict[tuple[int, int], Probe | UserProbe] = {}
+        self.programs: dict[int, str] = {}
+        """Paths of the programs of processes, by process id, where they are known."""
         for index, probe in enumerate(probes):
             if probe.type is ProbeType.RAW_TRACEPOINT:
                 self._probes[probe.type.number, index] = probe
@@ -48,7 +51,11 @@ class Decoder:
         self._probes[number, probe.address] = probe
         self._probes.setdefault((number, probe.address + _ENDBR_SIZE), probe)
 
-    def probe(self, kind: int, key: int) -> Probe | None:
+    def add_user_probe(self, index: int, probe: UserProbe) -> None:
+        """Know a USDT probe that is attached from now on, with its program's number."""
+        self._probes[ProbeType.USDT.number, index] = probe
+
+    def probe(self, kind: int, key: int) -> Probe | UserProbe | None:
         """Return the probe with that number of its type and that index or address."""
         return self._probes.get((kind, key))
 
@@ -75,10 +82,12 @@ class Decoder:
         probe = self._probes.get((kind, key))
         if probe is None:
             raise RetisError(f"an event of a probe that is not attached ({kind}, {key:#x})")
-        event = Event(
-            Common(timestamp, cpu, Task(pid, tgid, text(comm))),
-            Kernel(probe.symbol, probe.type.value),
-        )
+        event = Event(Common(timestamp, cpu, Task(pid, tgid, text(comm))))
+        if isinstance(probe, UserProbe):
+            path = self.programs.get(tgid, probe.path)
+            event.userspace = Userspace(ProbeType.USDT.value, probe.symbol, 0, path, tgid, pid)
+        else:
+            event.kernel = Kernel(probe.symbol, probe.type.value)
         for section, field, build, start, end in layout.steps:
             built = build(*values[start:end])
             if field is None:

@@ -30,7 +30,8 @@ _INSTRUCTION_SIZE = 8
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _VERIFIER_LOG_SIZE = 1 << 20
-_BATCH = 4096
+_BATCH = 4096  # entries
+_BATCH_SIZE = 1 << 20  # bytes
 _CALL = 0x85
 _EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 _GET_FUNC_IP = 173  # BPF_FUNC_get_func_ip
@@ -82,12 +83,13 @@ class Map:
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all entries of a hash, some thousand with each system call (Linux 5.6 on)."""
         key_size, value_size = self.definition.key_size, self.definition.value_size
-        keys = ctypes.create_string_buffer(key_size * _BATCH)
-        values = ctypes.create_string_buffer(value_size * _BATCH)
+        most = min(_BATCH, _BATCH_SIZE // value_size)
+        keys = ctypes.create_string_buffer(key_size * most)
+        values = ctypes.create_string_buffer(value_size * most)
         position = ctypes.create_string_buffer(max(key_size, 4))
         start, result = None, 0
         while result == 0:
-            count = ctypes.c_uint32(_BATCH)
+            count = ctypes.c_uint32(most)
             result = self._lib.bpf_map_lookup_batch(
                 self.fd, start, position, keys, values, ctypes.byref(count), None
             )

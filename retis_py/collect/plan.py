@@ -73,6 +73,8 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
     types = Types(Btf.vmlinux())
     collectors = choose_collectors(options.collectors, options.collector_options, host, types)
     log.info("Collector(s) started: %s", ", ".join(c.name for c in collectors))
+    if options.collector_options.ovs_track and all(c.name != "ovs" for c in collectors):
+        log.warning("--ovs-track follows no packets: the collector ovs is not among them")
 
     requests = _requests(options, collectors, host)
     if not requests:

@@ -20,6 +20,9 @@ PROBE_NUMBER = 0x7265_7469_0000_0001
 PROBE_SHAPE = 0x7265_7469_0000_0002
 """Stand in the instructions for a probe's number and shape until they are loaded for it."""
 
+USDT_ARGUMENTS = tuple(0x7265_7469_0000_0010 + n for n in range(6))
+"""Likewise for the places of a USDT probe's arguments (bpf/core/usdt.h)."""
+
 HANDLING_ENDS = "handling_ends"
 """The function for the return of functions that handle a packet."""
 
@@ -120,9 +123,24 @@ def assemble(
             if options.follow_functions
             else dict.fromkeys(FREEING_TRACEPOINTS.values())
         )
+    functions += _add_user_side(pieces, collectors)
 
     pieces.fill(structs_at, define_structs(_btfs(collectors, types, options), pieces.structs))
     return Program(pieces.text(), parts, tuple(functions), options.tracking, options.stack_context)
+
+
+def _add_user_side(pieces: "_Pieces", collectors: Sequence[Collector]) -> list[str]:
+    """Add the programs for USDT probes and return their functions."""
+    wanting = [c for c in collectors if c.user_side and c.usdt_probes()]
+    if not wanting:
+        return []
+    for n, placeholder in enumerate(USDT_ARGUMENTS):
+        pieces.add(f"#define USDT_ARGUMENT_{n} {placeholder:#x}ULL\n")
+    pieces.splice("core/usdt.h")
+    pieces.splice("probes/usdt.c")
+    for collector in wanting:
+        pieces.splice(str(collector.user_side))
+    return list(dict.fromkeys(p.function for c in wanting for p in c.usdt_probes()))
 
 
 def _locates_packets(collectors: Sequence[Collector], options: ProgramOptions) -> bool:

@@ -18,6 +18,7 @@ from retis_py.collect.plan import Plan
 from retis_py.collect.probe_stack import StackProber
 from retis_py.collect.ring import RecordSource, RingBuffer
 from retis_py.collect.stale import StaleEntries
+from retis_py.collect.user_probes import UserProbes
 from retis_py.events.event import Event
 from retis_py.kernel.host import Host
 from retis_py.probes.probe import Probe
@@ -73,6 +74,11 @@ class Session:
         self._losses: Losses | None = None
         self.events = 0
         self.stale = StaleEntries(self._loader.maps)
+        self._user_probes = UserProbes(
+            self._loader,
+            self._decoder,
+            [request for collector in plan.collectors for request in collector.usdt_probes()],
+        )
         self._prober = None
         if plan.stack_probing is not None:
             self._prober = StackProber(
@@ -95,7 +101,9 @@ class Session:
         Raises:
             RetisError: the kernel refuses one that was named.
         """
-        self._attached = attach_all(self._loader, self._plan)
+        # User space first: what the kernel queues is to be seen when it is received.
+        self._attached = self._user_probes.attach()
+        self._attached += attach_all(self._loader, self._plan)
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -127,6 +135,7 @@ class Session:
         while not is_over():
             fetched = self._fetch()
             self.stale.collect_if_due()
+            self._attached += self._user_probes.look_if_due()
             if self._hand_over(handle, limit, _DECODED_AT_ONCE):
                 return
             idle()

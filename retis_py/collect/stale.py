@@ -17,11 +17,14 @@ _TIME = struct.Struct("=Q")
 
 
 class _Aging(NamedTuple):
-    """A map whose values hold a time (ns, CLOCK_MONOTONIC) at that offset, and what they are."""
+    """A map whose values hold a time (ns, CLOCK_MONOTONIC) at that offset, and what they are.
+
+    None: it means nothing that one is old.
+    """
 
     name: str
     offset: int
-    what: str
+    what: str | None
 
 
 # struct tracked, call, followed_call and handled (bpf/core/); bpf/hooks/ovs/ovs.h.
@@ -38,6 +41,8 @@ _AGING = (
     _Aging("ovs_queued", 0, "upcall(s) that user space did not receive within 60 s"),
     _Aging("ovs_executions", 0, "packet(s) from user space not executed within 60 s"),
     _Aging("ovs_execution_ids", 0, "packet(s) from user space not executed within 60 s"),
+    _Aging("ovs_executing_threads", 0, None),
+    _Aging("ovs_batches", 0, None),
 )
 
 
@@ -59,5 +64,6 @@ class StaleEntries:
         oldest = int((now - _AGE) * 1e9)
         for entries, (_, offset, what) in self._aging:
             for key, value in entries.entries():
-                if _TIME.unpack_from(value, offset)[0] < oldest and entries.delete(key):
+                is_old = _TIME.unpack_from(value, offset)[0] < oldest
+                if is_old and entries.delete(key) and what is not None:
                     self.counts[what] = self.counts.get(what, 0) + 1

@@ -37,14 +37,29 @@ class OwnProbe:
     silent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class UsdtRequest:
+    """A USDT probe that a collector wants in each process that runs ``program`` (a file's name).
+
+    ``symbol`` is ``provider:name``; ``function``, one of the collector's ``user_side``, runs there
+    and gets the probe's arguments at the positions ``arguments``, counted from 0.
+    """
+
+    program: str
+    symbol: str
+    function: str
+    arguments: tuple[int, ...]
+
+
 class Collector:
     """Base of all collectors: each overrides what it has.
 
     ``hooks`` are files of bpf/hooks, in the order in which they add their parts, each with a
     function ``hook_FILE``; ``modules`` those that have structs which the hooks read, where they are
     not built in. ``headers`` come before the hooks; ``roles``, a file of bpf/ after them, has what
-    its own probes do (bpf/core/chain.h). ``reads_pages`` says whether a hook reads of a packet what
-    is not in the skb's linear part.
+    its own probes do (bpf/core/chain.h); ``user_side``, another one at the end, the programs for
+    USDT probes. ``reads_pages`` says whether a hook reads of a packet what is not in the skb's
+    linear part.
     """
 
     name: ClassVar[str]
@@ -53,6 +68,7 @@ class Collector:
     modules: ClassVar[tuple[str, ...]] = ()
     headers: ClassVar[tuple[str, ...]] = ()
     roles: ClassVar[str | None] = None
+    user_side: ClassVar[str | None] = None
     reads_pages: ClassVar[bool] = False
     feeds: ClassVar[frozenset[str]] = frozenset({"struct sk_buff *"})
 
@@ -69,6 +85,10 @@ class Collector:
 
     def own_probes(self) -> tuple[OwnProbe, ...]:
         """Return those of its probes that have a role; what the kernel lacks is left out."""
+        return ()
+
+    def usdt_probes(self) -> tuple[UsdtRequest, ...]:
+        """Return the probes that it wants in programs of user space."""
         return ()
 
     def defines(self, types: Types) -> dict[str, int]:  # noqa: ARG002

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Mapping
 from enum import IntEnum
 
-from retis_py.collectors.collector import Collector, OwnProbe, Part
+from retis_py.collectors.collector import Collector, OwnProbe, Part, UsdtRequest
 from retis_py.errors import MissingPrerequisite
+from retis_py.events.sections import ovs_user_wire as user_wire
 from retis_py.events.sections import ovs_wire as wire
 from retis_py.events.sections.ovs_action import OvsAction
 from retis_py.kernel.btf import Argument, Btf
@@ -50,12 +51,19 @@ _PROBES = (
 # Where packets are followed through user space: whether it is one that comes back from there.
 _TRACKING_PROBES = (OwnProbe("kretprobe:ovs_execute_actions", OvsRole.EXECUTE, silent=True),)
 
+# The last step first: what is received when they are attached is to be seen to its end.
+_DAEMON = "ovs-vswitchd"
+_USDT_PROBES = (
+    UsdtRequest(_DAEMON, "dpif_netlink_operate__:op_flow_execute", "execute_packet", (2, 3)),
+    UsdtRequest(_DAEMON, "dpif_netlink_operate__:op_flow_put", "put_flow", (1,)),
+    UsdtRequest(_DAEMON, "dpif_recv:recv_upcall", "receive_upcall", (1, 2, 3, 4, 5)),
+)
+
 
 class OvsCollector(Collector):
     """Reports upcalls, flow lookups and actions.
 
-    With ``track`` the program knows packets again that come back from user space: what fills its
-    maps there is probed in ovs-vswitchd.
+    With ``track`` packets are followed to user space and back: ovs-vswitchd is probed too.
     """
 
     name = "ovs"
@@ -63,6 +71,7 @@ class OvsCollector(Collector):
     hooks = ("ovs/upcall", "ovs/lookup", "ovs/action")
     headers = ("hooks/ovs/ovs.h", "hooks/ovs/queue_id.h")
     roles = "hooks/ovs/roles.h"
+    user_side = "hooks/ovs/daemon.c"
     modules = (_MODULE,)
     reads_pages = True
 
@@ -86,6 +95,15 @@ class OvsCollector(Collector):
                 "collector ovs: only the tracepoints, not lookups nor what is queued: %s",
                 host.kprobes_unavailable,
             )
+            if self._track:
+                log.warning(
+                    "--ovs-track: packets are not followed to user space, since %s",
+                    host.kprobes_unavailable,
+                )
+
+    def usdt_probes(self) -> tuple[UsdtRequest, ...]:
+        """Return those of the daemon, where packets are followed through it."""
+        return _USDT_PROBES if self._track else ()
 
     def own_probes(self) -> tuple[OwnProbe, ...]:
         """Return the tracepoints and functions of the datapath."""
@@ -131,7 +149,13 @@ class OvsCollector(Collector):
         )
         if not self._track:
             return parts
-        return (*parts, Part(wire.ACTION_QUEUE_WIRE, "ovs", int, "queue_id"))
+        return (
+            *parts,
+            Part(wire.ACTION_QUEUE_WIRE, "ovs", int, "queue_id"),
+            Part(user_wire.USERSPACE_WIRE, "userspace", int, "ip"),
+            Part(user_wire.RECEIVE_WIRE, "ovs", user_wire.receive_from_wire),
+            Part(user_wire.OPERATION_WIRE, "ovs", user_wire.operation_from_wire),
+        )
 
 
 def action_names(btf: Btf | None) -> Mapping[int, str]:

@@ -9,11 +9,12 @@ from retis_py.kernel.btf import Argument
 
 
 class ProbeType(StrEnum):
-    """The values that ``kernel.probe_type`` has in events."""
+    """The values that ``probe_type`` has in events' sections ``kernel`` and ``userspace``."""
 
     KPROBE = "kprobe"
     KRETPROBE = "kretprobe"
     RAW_TRACEPOINT = "raw_tracepoint"
+    USDT = "usdt"
 
     @property
     def number(self) -> int:
@@ -161,6 +162,20 @@ class Probe:
 
     def __str__(self) -> str:
         return f"{self.type}:{self.symbol}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserProbe:
+    """A USDT probe of a program: ``symbol`` is as events have it, ``provider:name``.
+
+    ``path`` is the program's, as the process saw it that it was found by.
+    """
+
+    symbol: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{ProbeType.USDT}:{self.symbol}"
 
 
 def parse_probe(text: str) -> ProbeRequest:

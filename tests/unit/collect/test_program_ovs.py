@@ -103,4 +103,6 @@ def test_maps(maps_of_the_way: set[str]) -> None:
         "ovs_execution_ids",
         "ovs_executing_threads",
         "ovs_executing",
+        "ovs_batches",
+        "ovs_no_batch",
     }
