@@ -163,6 +163,7 @@ class Session:
         time.sleep(_GRACE)
         self._fetch(limited=False)
         self._losses = while_attached | self.losses()
+        self.stale.count_rest()
 
     def losses(self) -> Losses:
         """Return what was lost so far, by probe and cause."""

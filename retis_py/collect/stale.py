@@ -14,17 +14,20 @@ from retis_py.collect.loader import Map
 _INTERVAL = 5.0  # s
 _AGE = 60.0  # s
 _TIME = struct.Struct("=Q")
+_ORDER = struct.Struct("=8xII")  # struct ovs_order: how many went in and came out
 
 
 class _Aging(NamedTuple):
     """A map whose values hold a time (ns, CLOCK_MONOTONIC) at that offset, and what they are.
 
-    None: it means nothing that one is old.
+    None: it means nothing that one is old. Those in ``order`` stand for all that went in and did
+    not come out.
     """
 
     name: str
     offset: int
     what: str | None
+    order: bool = False
 
 
 # struct tracked, call, followed_call and handled (bpf/core/); bpf/hooks/ovs/ovs.h.
@@ -38,8 +41,8 @@ _AGING = (
     _Aging("ovs_upcalls", 0, "call(s) that did not return within 60 s"),
     _Aging("ovs_lookups", 0, "call(s) that did not return within 60 s"),
     _Aging("ovs_executing", 0, "call(s) that did not return within 60 s"),
-    _Aging("ovs_queued", 0, "upcall(s) that user space did not receive within 60 s"),
-    _Aging("ovs_executions", 0, "packet(s) from user space not executed within 60 s"),
+    _Aging("ovs_queued", 0, "upcall(s) that user space did not receive", order=True),
+    _Aging("ovs_executions", 0, None),
     _Aging("ovs_execution_ids", 0, "packet(s) from user space not executed within 60 s"),
     _Aging("ovs_executing_threads", 0, None),
     _Aging("ovs_batches", 0, None),
@@ -62,8 +65,23 @@ class StaleEntries:
         self._next = now + _INTERVAL
         # Python's monotonic clock is the program's, CLOCK_MONOTONIC.
         oldest = int((now - _AGE) * 1e9)
-        for entries, (_, offset, what) in self._aging:
+        for entries, aging in self._aging:
             for key, value in entries.entries():
-                is_old = _TIME.unpack_from(value, offset)[0] < oldest
-                if is_old and entries.delete(key) and what is not None:
-                    self.counts[what] = self.counts.get(what, 0) + 1
+                is_old = _TIME.unpack_from(value, aging.offset)[0] < oldest
+                if is_old and entries.delete(key):
+                    self._count(aging, value)
+
+    def count_rest(self) -> None:
+        """Count what went in and will not come out any more, now that nothing is attached."""
+        for entries, aging in self._aging:
+            if aging.order:
+                for _, value in entries.entries():
+                    self._count(aging, value)
+
+    def _count(self, aging: _Aging, value: bytes) -> None:
+        number = 1
+        if aging.order:
+            went_in, came_out = _ORDER.unpack(value)
+            number = (went_in - came_out) & 0xFFFFFFFF
+        if aging.what is not None and number:
+            self.counts[aging.what] = self.counts.get(aging.what, 0) + number

@@ -54,9 +54,9 @@ static void begin_enqueue(struct retis_context *c, u64 task)
 	upcall->queue_hash = hash;
 	upcall->queue_id = hash;
 #ifdef OVS_TRACK
-	struct ovs_order none = {}, *queued;
+	struct ovs_order order = {}, *queued;
 
-	queued = ovs_queued.lookup_or_try_init(&hash, &none);
+	queued = ovs_queued.lookup_or_try_init(&hash, &order);
 	if (!queued) {
 		count_loss(c, LOSS_MAP_FULL);
 		return;
@@ -65,8 +65,16 @@ static void begin_enqueue(struct retis_context *c, u64 task)
 	/* No atomic exchange before Linux 5.12: two packets that are the same to the byte and queued
 	 * on two CPUs in the same instant may get one number, and one of them is lost.
 	 */
-	upcall->queue_id = ovs_queue_id(hash, queued->in);
+	order.out = queued->in;
+	upcall->queue_id = ovs_queue_id(hash, order.out);
 	__sync_fetch_and_add(&queued->in, 1);
+	if (ovs_queued.lookup(&hash) == queued)
+		return;
+	/* The last one before it has been received meanwhile, and the entry deleted. */
+	order.last = c->timestamp;
+	order.in = order.out + 1;
+	if (ovs_queued.update(&hash, &order))
+		count_loss(c, LOSS_MAP_FULL);
 #endif
 }
 

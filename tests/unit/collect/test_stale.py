@@ -55,3 +55,25 @@ def test_old_entries_go_and_are_counted(loader: Loader, monkeypatch: pytest.Monk
         }
         assert [key for key, _ in packets.entries()] == [struct.pack("=Q", 7000)]
         assert [key for key, _ in calls.entries()] == [struct.pack("=QQ", 2, 2)]
+
+
+def test_what_did_not_come_out_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of things that keep an order, when they are old and at the end."""
+    capabilities.require("root")
+    queued = MapDefinition("ovs_queued", MapType.HASH, 4, 16, 100, 0)
+    what = "upcall(s) that user space did not receive"
+    with Loader(Compiled({}, [queued]), {}) as loader:
+        entries = loader.maps["ovs_queued"]
+        now = time.monotonic_ns()
+        for number, (age, went_in, came_out) in enumerate(
+            [(70, 5, 2), (70, 4, 4), (1, 0, 2**32 - 1), (1, 9, 9)]
+        ):
+            value = struct.pack("=QII", now - age * SECOND, went_in, came_out)
+            entries.update(struct.pack("=I", number), value)
+        stale = StaleEntries(loader.maps)
+        monkeypatch.setattr(stale, "_next", 0.0)
+        stale.collect_if_due()
+        assert len(list(entries.items())) == 2
+        assert stale.counts == {what: 3}
+        stale.count_rest()
+        assert stale.counts == {what: 4}
