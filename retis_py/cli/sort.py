@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import click
 
+from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules
 from retis_py.cli.options import text_options
 from retis_py.cli.output_file import refuse_same_file, replacing
 from retis_py.cli.reading import Progress, Reading, reading_options
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 )
 @click.option("--print", "print_too", is_flag=True, help="With -o, print their text too.")
 @selection_options
+@nft_rules_option
 @text_options
 def sort_command(
     *,
@@ -55,6 +57,7 @@ def sort_command(
     out: Path | None,
     print_too: bool,
     selection: Selection,
+    nft_rules: bool,
     text_format: TextFormat,
 ) -> None:
     """Put the events of FILE, or of retis.data, together by packet, the oldest packet first.
@@ -78,6 +81,8 @@ def sort_command(
             lines = (job(piece).result for piece in lines)
         offset = files[0].startup.clock_monotonic_offset.ns
         fmt = replace(text_format, colour=coloured(), clock_offset=offset)
+        if nft_rules and (out is None or print_too):
+            fmt = replace(fmt, nft_rules=stored_nft_rules(files))
         if out is None:
             _print(lines, fmt)
             return

@@ -193,6 +193,8 @@ class LineText:
         event = decode(f"{_EMPTY}{part}")
         if '"common":' in part or not _is_rest(event):
             raise _AnotherLayoutError
+        if event.nft is not None and self._fmt.nft_rules is not None:
+            raise _AnotherLayoutError  # whether its rule is known depends on the namespace
         return further_text(event, self._bare)
 
 
