@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(900)
 
 TABLE = "Retis_Table"
 COLLECT = ("collect", "-c", "nft", "--allow-system-changes")
+RETIS = (sys.executable, "-m", "retis_py")
 
 RULES = """
 table inet f {
@@ -75,17 +76,8 @@ def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
         ran = netns.run(
             namespace,
             [
-                *(sys.executable, "-m", "retis_py", "-p", "nft-dropmon"),
-                *(
-                    "collect",
-                    "--allow-system-changes",
-                    "-f",
-                    "udp port 7",
-                    "-o",
-                    str(path),
-                    "--cmd",
-                    SEND,
-                ),
+                *(*RETIS, "-p", "nft-dropmon", "collect", "--allow-system-changes"),
+                *("-f", "udp port 7", "-o", str(path), "--cmd", SEND),
             ],
             timeout=TIME_LIMIT,
         )
@@ -100,6 +92,49 @@ def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
     assert any(f.startswith("nft_do_chain+") for f in event["kernel"]["stack_trace"])
     rules = made.startup["startup"]["nft_rules"]["tables"][0]["chains"]["input"]
     assert rules[str(event["nft"]["rule_handle"])] == "udp dport 7 drop"
+
+
+def test_sort_shows_the_rules_own_text(namespace: str) -> None:
+    """Two drops, each with the rule that it is due to; the reference reads past the rules."""
+    retis = pytest.importorskip("retis")
+    with temporary_path() as path:
+        collect = ("collect", "-c", "skb,nft", "--allow-system-changes", "-o", str(path))
+        ran = netns.run(namespace, [*RETIS, *collect, "--cmd", SEND], timeout=TIME_LIMIT)
+        made = read(path, cli.Result(ran.returncode, ran.stdout, ran.stderr))
+        own = [event for event in made.events if event["nft"]["table_name"] == "f"]
+        text = cli.retis("sort", "--nft-rules", path, timeout=TIME_LIMIT)
+        single = cli.retis("sort", "--nft-rules", "--format", "single-line", path)
+        plain = cli.retis("sort", path, "-o", target := path.with_name("sorted"), "--print")
+        reader = retis.SeriesReader(str(target))
+        theirs = "".join("\n".join(str(e) for e in series) + "\n\n" for series in reader)
+    assert [event["nft"]["verdict"] for event in own] == ["drop", "accept", "drop"]
+    for event, rule in zip(own, ("7 drop", "8 accept", "9 drop"), strict=True):
+        nft = event["nft"]
+        section = (
+            f"table f ({nft['table_handle']}) chain input ({nft['chain_handle']})"
+            f" handle {nft['rule_handle']} {nft['verdict']}"
+        )
+        assert f"\n  {section}\n    rule: udp dport {rule}\n" in text.stdout
+        assert f" {section} rule: udp dport {rule}\n" in single.stdout
+    assert (text.exit_code, text.stderr) == (0, "")
+    lines = text.stdout.splitlines()
+    assert plain.stdout.splitlines() == [line for line in lines if "    rule: " not in line]
+    assert plain.stdout == theirs
+
+
+def test_without_the_right_to_change_the_system(namespace: str) -> None:
+    """All privileges but CAP_NET_ADMIN."""
+    before = tables(namespace)
+    without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+    command = [*without, *RETIS, *COLLECT, "--cmd", "true"]
+    ran = netns.run(namespace, command, check=False, timeout=TIME_LIMIT)
+    [line] = [line for line in ran.stderr.splitlines() if "[INFO]" not in line]
+    assert line == (
+        f"Error: the table inet {TABLE}, which switches nftables' tracing on, cannot be added:"
+        " CAP_NET_ADMIN is needed; run as root, or leave --allow-system-changes out"
+    )
+    assert ran.returncode == 1
+    assert tables(namespace) == before
 
 
 def test_without_the_module(root: None) -> None:
