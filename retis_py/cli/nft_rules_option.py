@@ -1,7 +1,7 @@
 """``--nft-rules``: an option of the commands that show the events of a file."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import click
 
@@ -18,22 +18,16 @@ nft_rules_option = click.option(
 )
 
 
-def stored_nft_rules(files: Iterable[EventFile]) -> NftRules | None:
-    """Return the rules of the first file that holds any; a warning says what is missing.
-
-    No file after that one is asked for.
-    """
-    names = []
+def stored_nft_rules(files: Sequence[EventFile]) -> NftRules | None:
+    """Return the rules of the first file that holds any; a warning says what is missing."""
     for file in files:
-        rules = file.startup.nft_rules
-        if rules is not None:
+        if (rules := file.startup.nft_rules) is not None:
             if rules.cut:
                 log.warning("%s holds only the first of its nftables rules as text", file.name)
             return rules
-        names.append(file.name)
     log.warning(
         "%s: no nftables rules are stored in it, so none are shown; 'retis collect' stores them"
         " with -o, the collector nft and the command nft",
-        names[0],
+        files[0].name,
     )
     return None

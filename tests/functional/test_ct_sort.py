@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import capabilities, cli, frames, netns
+from lab import capabilities, cli, conntrack, frames, netns
 from lab.collection import (
     TIME_LIMIT,
     Event,
@@ -35,15 +35,6 @@ RECEIVE, TRANSMIT = "net:netif_receive_skb", "net:net_dev_start_xmit"
 STATES = ["SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT"]
 
 PARTS = [(0, 4), (0, 2), (2, 4)]  # of a way of four steps
-
-TRACKING = """
-table inet tracking {
-    chain inbound {
-        type filter hook input priority filter
-        ct state invalid drop
-    }
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ def over_lo() -> Iterator[Sorted]:
     with netns.namespace(ipv6=False) as ns:
         host = netns.Host(ns, "lo", "", address, "")
         host.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
-        netns.run(ns, f"nft -f - <<'END'\n{TRACKING}\nEND")
+        netns.run(ns, f"nft -f - <<'END'\n{conntrack.TRACKING}\nEND")
         with (
             sink(host),
             collected_and_sorted(

@@ -95,27 +95,32 @@ def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
 
 
 def test_sort_shows_the_rules_own_text(namespace: str) -> None:
-    """Two drops, each with the rule that it is due to; the reference reads past the rules."""
+    """What each verdict is due to: rules, and the policy for an ICMP error.
+
+    The reference reads past the rules.
+    """
     retis = pytest.importorskip("retis")
     with temporary_path() as path:
         collect = ("collect", "-c", "skb,nft", "--allow-system-changes", "-o", str(path))
         ran = netns.run(namespace, [*RETIS, *collect, "--cmd", SEND], timeout=TIME_LIMIT)
         made = read(path, cli.Result(ran.returncode, ran.stdout, ran.stderr))
-        own = [event for event in made.events if event["nft"]["table_name"] == "f"]
+        own = [event["nft"] for event in made.events if event["nft"]["table_name"] == "f"]
         text = cli.retis("sort", "--nft-rules", path, timeout=TIME_LIMIT)
         single = cli.retis("sort", "--nft-rules", "--format", "single-line", path)
         plain = cli.retis("sort", path, "-o", target := path.with_name("sorted"), "--print")
         reader = retis.SeriesReader(str(target))
         theirs = "".join("\n".join(str(e) for e in series) + "\n\n" for series in reader)
-    assert [event["nft"]["verdict"] for event in own] == ["drop", "accept", "drop"]
-    for event, rule in zip(own, ("7 drop", "8 accept", "9 drop"), strict=True):
-        nft = event["nft"]
-        section = (
-            f"table f ({nft['table_handle']}) chain input ({nft['chain_handle']})"
-            f" handle {nft['rule_handle']} {nft['verdict']}"
-        )
-        assert f"\n  {section}\n    rule: udp dport {rule}\n" in text.stdout
-        assert f" {section} rule: udp dport {rule}\n" in single.stdout
+    rules = [
+        "udp dport 7 drop",
+        "udp dport 8 accept",
+        "type filter hook input priority filter; policy accept;",
+        "udp dport 9 drop",
+    ]
+    for nft, rule in zip(own, rules, strict=True):
+        place = f"table f ({nft['table_handle']}) chain input ({nft['chain_handle']})"
+        what = "accept (policy)" if nft["policy"] else f"handle {nft['rule_handle']} {rule[12:]}"
+        assert f"\n  {place} {what}\n    rule: {rule}\n" in text.stdout
+        assert f" {place} {what} rule: {rule}\n" in single.stdout
     assert (text.exit_code, text.stderr) == (0, "")
     lines = text.stdout.splitlines()
     assert plain.stdout.splitlines() == [line for line in lines if "    rule: " not in line]
