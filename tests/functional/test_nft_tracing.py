@@ -128,12 +128,16 @@ def test_sort_shows_the_rules_own_text(namespace: str) -> None:
 
 
 def test_without_the_right_to_change_the_system(namespace: str) -> None:
-    """All privileges but CAP_NET_ADMIN."""
+    """All privileges but CAP_NET_ADMIN; what was in the file before stays."""
     before = tables(namespace)
     without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
-    command = [*without, *RETIS, *COLLECT, "--cmd", "true"]
-    ran = netns.run(namespace, command, check=False, timeout=TIME_LIMIT)
-    [line] = [line for line in ran.stderr.splitlines() if "[INFO]" not in line]
+    with temporary_path() as path:
+        path.write_text("of yesterday")
+        command = [*without, *RETIS, *COLLECT, "-o", str(path), "--cmd", "true"]
+        ran = netns.run(namespace, command, check=False, timeout=TIME_LIMIT)
+        assert path.read_text() == "of yesterday"
+    warning, line = [line for line in ran.stderr.splitlines() if "[INFO]" not in line]
+    assert "the rules of nftables are not stored in the file: nft failed" in warning
     assert line == (
         f"Error: the table inet {TABLE}, which switches nftables' tracing on, cannot be added:"
         " CAP_NET_ADMIN is needed; run as root, or leave --allow-system-changes out"
