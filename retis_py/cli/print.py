@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules
-from retis_py.cli.options import text_options
+from retis_py.cli.options import out_option, text_options
 from retis_py.cli.output_file import refuse_same_file, replacing
 from retis_py.cli.reading import Progress, Reading, reading_options
 from retis_py.cli.selection_options import selection_options
@@ -23,13 +23,7 @@ from retis_py.process.work import Job, work_through
 
 @click.command("print")
 @reading_options
-@click.option(
-    "-o",
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the events to this event file, instead of their text.",
-)
+@out_option("Write the events to this event file, instead of their text.")
 @selection_options
 @nft_rules_option
 @text_options

@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.startup import STARTUP
 from retis_py.cli.main import cli, main
-
-STARTUP = {
-    "common": {"timestamp": 1},
-    "startup": {
-        "retis_version": "v1.7.0",
-        "cmdline": "retis collect",
-        "clock_monotonic_offset": {"sec": 5, "nsec": 7},
-        "machine": {"kernel_release": "6.1", "kernel_version": "#1", "hardware_name": "x86_64"},
-    },
-}
 
 
 def event(time: int, packet: int, device: str = "eth0") -> dict[str, Any]:
