@@ -129,14 +129,13 @@ class IndexLines:
         """Decode a line."""
         event = _decode_line(line)
         time = event.common.timestamp
-        _check_u64(time)
+        _check_u64(time, 0 if event.ovs is None else event.ovs.upcall_ts or 0)
         place = (time, offset, (ids_place << 32) + len(line))
         key = None
         if (ids := event.skb_tracking) is not None:
             key = _key(ids)
             _add(index.packets, key, array("Q", place))
         if event.ovs is not None and event.ovs.event_type in JOINING:
-            _check_u64(event.ovs.upcall_ts or 0)
             index.facts.append(pack_fact(Fact(*place, key, event.ovs)))
         elif key is None:
             index.alone.extend(place)
