@@ -6,7 +6,6 @@ that it can be read alone. A long ruleset of nftables is in the first one only.
 
 import re
 from pathlib import Path
-from types import TracebackType
 
 from msgspec.structs import replace
 
@@ -57,15 +56,10 @@ class RotatingWriter(EventWriter):
             super().write_lines(lines[start:end])
             start = end
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close; what failed before the first event leaves no file for the next try to refuse."""
-        super().__exit__(exc_type, exc, traceback)
-        if exc_type is not None and self._next_id == 1 and self._empty:
+        super().__exit__(*error)
+        if error[0] is not None and self._next_id == 1 and self._empty:
             _piece(self.path, 0).unlink(missing_ok=True)
 
     def _create(self) -> None:
