@@ -1,7 +1,6 @@
 """Switching tracing on with ``--allow-system-changes``, and off again however a run ends."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -148,14 +147,13 @@ def test_without_the_right_to_change_the_system(namespace: str) -> None:
 
 def test_without_the_module(root: None) -> None:
     """One line that says what to do; without kprobes, that they are missing."""
-    subprocess.run(["modprobe", "-r", "nf_tables"], check=False, capture_output=True)
-    result = cli.retis("collect", "-c", "nft", timeout=TIME_LIMIT)
     if capabilities.CAPABILITIES["kprobes"]() is not None:
         expected = "it needs to probe the function __nft_trace_packet, but"
-    elif nftables.is_loaded():
-        pytest.skip("nf_tables cannot be unloaded")
     else:
         expected = "the module nf_tables is not loaded"
+        if not nftables.unload():
+            pytest.skip("nf_tables cannot be unloaded")
+    result = cli.retis("collect", "-c", "nft", "--cmd", "true", timeout=TIME_LIMIT)
     assert result.exit_code == 1
     [line] = [line for line in result.stderr.splitlines() if "INFO" not in line]
     assert line.startswith("Error: collector nft: ")
