@@ -72,11 +72,11 @@ class SeriesLines:
             start = offset & OFFSET_MASK
             end = start + (extent & _SIZE_MASK)
             ids = extent >> 32
+            number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
             if not ids or (self._flows and _FLOW_LOOKUP in mapped[start:end]):
                 line = self._line(offset, extent)
                 tracking = tracking or _tracking(line)
                 if (ids := line.find(IDS)) < 0:
-                    number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
                     parts += (_with_tracking(line, tracking + number), b",")
                     continue
                 head, tail = line[:ids], line[ids:]
@@ -86,7 +86,6 @@ class SeriesLines:
                 if not tracking:
                     ids_end = tail.index(b"}") + 1
                     tracking = b',"tracking":{"skb":' + tail[len(IDS) : ids_end] + b","
-            number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
             parts += (head, tracking, number, tail, b",")
 
     def _lines(self, places: "Sequence[int]") -> list[bytes]:
