@@ -7,7 +7,7 @@ exported by ``retis_py`` itself.
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Self, overload
+from typing import Generic, Self, TypeVar, overload
 
 from retis_py.errors import EventFileError
 from retis_py.events import jsonl
@@ -15,6 +15,7 @@ from retis_py.events.event import Event
 from retis_py.events.inputs import following
 
 StrPath = str | PathLike[str]
+Item = TypeVar("Item", Event, "EventSeries")
 
 
 class EventSeries(Sequence[Event]):
@@ -56,16 +57,36 @@ class EventSeries(Sequence[Event]):
         return f"PyEventSeries(ts = {timestamp}, n_events = {len(self)})"
 
 
-class EventReader:
+class _Reader(Generic[Item]):
+    """What both readers are: an iterator that goes through files once."""
+
+    def __init__(self, path: StrPath) -> None:
+        self._files = _Files(path)
+        self._items: Iterator[Item] = self._start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        return next(self._items)
+
+    @classmethod
+    def _of(cls, files: "_Files") -> Self:
+        reader = cls.__new__(cls)
+        reader._files = files
+        reader._items = reader._start()
+        return reader
+
+    def _start(self) -> Iterator[Item]:
+        raise NotImplementedError
+
+
+class EventReader(_Reader[Event]):
     """Iterator over the events of a file that is not sorted, the startup event first.
 
     It goes through the file once. Raises EventFileError, which is a RuntimeError, for a file that
     cannot be read or is sorted, and while iterating for a damaged line.
     """
-
-    def __init__(self, path: StrPath) -> None:
-        self._files = _Files(path)
-        self._start()
 
     @classmethod
     def with_rotation(cls, path: StrPath) -> Self:
@@ -75,55 +96,25 @@ class EventReader:
         """
         return cls._of(_Files(path, rotation=True))
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        return next(self._events)
-
-    @classmethod
-    def _of(cls, files: "_Files") -> Self:
-        reader = cls.__new__(cls)
-        reader._files = files
-        reader._start()
-        return reader
-
-    def _start(self) -> None:
+    def _start(self) -> Iterator[Event]:
         if self._files.sorted:
             message = f"{self._files.name} is sorted: use SeriesReader, or series() of EventFile"
             raise EventFileError(message)
-        self._events = (event for series in self._files.series() for event in series)
+        return (event for series in self._files.series() for event in series)
 
 
-class SeriesReader:
+class SeriesReader(_Reader[EventSeries]):
     """Iterator over the series of a sorted file, that of the startup event first.
 
     It goes through the file once. Raises EventFileError, which is a RuntimeError, for a file that
     cannot be read or is not sorted, and while iterating for a damaged line.
     """
 
-    def __init__(self, path: StrPath) -> None:
-        self._files = _Files(path)
-        self._start()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> EventSeries:
-        return next(self._series)
-
-    @classmethod
-    def _of(cls, files: "_Files") -> Self:
-        reader = cls.__new__(cls)
-        reader._files = files
-        reader._start()
-        return reader
-
-    def _start(self) -> None:
+    def _start(self) -> Iterator[EventSeries]:
         if not self._files.sorted:
             message = f"{self._files.name} is not sorted: use EventReader, or events() of EventFile"
             raise EventFileError(message)
-        self._series = (EventSeries(series) for series in self._files.series())
+        return (EventSeries(series) for series in self._files.series())
 
 
 class EventFile:

@@ -136,10 +136,12 @@ class Collection:
                     options.tracking_entries,
                 )
             )
-            # Only now, so that a file of that name stays if the program does not compile or load.
-            if options.out is not None:
-                writer = closing.enter_context(self._writer(options.out, added))
+            startup = self._startup_event(added)
             self._run_collectors(plan, closing)
+            # Only now, so that a file of that name stays if the program does not compile or load,
+            # or a collector may not do what it was told to.
+            if options.out is not None:
+                writer = closing.enter_context(self._writer(options.out, startup))
             stop = Stop()
             log.info("%d probe(s) loaded", session.attach())
             _touch(options.ready_file)
@@ -217,9 +219,8 @@ class Collection:
         fmt = replace(self._text_format, clock_offset=offset, colour=coloured())
         return Printer(sys.stdout.buffer, fmt)
 
-    def _writer(self, path: Path, added: "list[AddToStartup]") -> EventWriter:
+    def _writer(self, path: Path, startup: Event) -> EventWriter:
         """Create the event file, or the first of its pieces, with the startup event in it."""
-        startup = self._startup_event(added)
         limit = self._options.out_rotate
         if limit is not None:
             writer = RotatingWriter(path, limit, startup)

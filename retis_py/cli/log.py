@@ -69,6 +69,8 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             stream = sys.stderr
+            if stream is None:  # the caller closed it
+                return
             stream.write(_format(record, coloured=wants_colour(stream)) + "\n")
             stream.flush()
         except (OSError, ValueError):

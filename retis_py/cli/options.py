@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,13 @@ class Layout(StrEnum):
 
     MULTI_LINE = "multi-line"
     SINGLE_LINE = "single-line"
+
+
+def out_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make the option ``-o FILE`` of a command that reads files; ``text`` is its help."""
+    # Whether it can be written shows when it is.
+    file = click.Path(readable=False, path_type=Path)
+    return click.option("-o", "--out", metavar="FILE", type=file, help=text)
 
 
 def text_options(command: Callable[..., None]) -> Callable[..., None]:

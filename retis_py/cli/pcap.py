@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import click
 
+from retis_py.cli.options import out_option
 from retis_py.cli.output_file import binary_stdout, refuse_same_file, replacing
 from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.cli.reading import Progress, Reading, reading_options
@@ -38,13 +39,7 @@ Export = Callable[[PcapngWriter], ExportedPackets]
     help="Write the packets seen by this probe only, named as for 'retis collect'. "
     "[default: those of all probes, an interface each]",
 )
-@click.option(
-    "-o",
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="File to write. [default: the standard output]",
-)
+@out_option("File to write. [default: the standard output]")
 @click.option(
     "--classic",
     is_flag=True,

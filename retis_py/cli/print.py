@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from retis_py.cli.options import text_options
+from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules
+from retis_py.cli.options import out_option, text_options
 from retis_py.cli.output_file import refuse_same_file, replacing
 from retis_py.cli.reading import Progress, Reading, reading_options
 from retis_py.cli.selection_options import selection_options
@@ -22,17 +23,17 @@ from retis_py.process.work import Job, work_through
 
 @click.command("print")
 @reading_options
-@click.option(
-    "-o",
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the events to this event file, instead of their text.",
-)
+@out_option("Write the events to this event file, instead of their text.")
 @selection_options
+@nft_rules_option
 @text_options
 def print_command(
-    reading: Reading, out: Path | None, selection: Selection, text_format: TextFormat
+    *,
+    reading: Reading,
+    out: Path | None,
+    selection: Selection,
+    nft_rules: bool,
+    text_format: TextFormat,
 ) -> None:
     """Print the events of FILE, or of retis.data, to the standard output.
 
@@ -44,7 +45,10 @@ def print_command(
         return
     fmt = replace(text_format, colour=coloured())
     with text_output() as write, Progress(reading, hidden=not goes_to_file()) as progress:
-        for file in reading.files():
+        for number, file in enumerate(reading.files()):
+            if nft_rules and (number == 0 or file.startup.nft_rules is not None):
+                rules = fmt.nft_rules or stored_nft_rules([file])
+                fmt = replace(fmt, nft_rules=rules)
             job = _wording(file, selection, fmt, keep_going=reading.keep_going)
             for _, text in work_through(file, job, reading.jobs, progress.seen):
                 write(text)

@@ -29,7 +29,7 @@ FAILED_SCRIPT_EXIT_CODE = 1
     "--input",
     "file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Event file that 'reader' reads: a name, '-' for the standard input, or 'NAME.N..' for "
     "a file of a rotated output and those after it.  "
     "[default: retis.data, else retis.data.0..]",

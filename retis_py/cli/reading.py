@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import click
@@ -17,6 +16,7 @@ from retis_py.events.jsonl import EventFile
 from retis_py.process.work import usable_cpus
 
 _PATIENCE = 2.0  # s that a person waits without being told
+_MOST_JOBS = 256  # each is a process and a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Reading:
 def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add ``FILE``, ``--keep-going`` and ``--jobs`` to a command, given to it as ``reading``."""
 
-    @click.argument("file", required=False, type=click.Path(path_type=Path))
+    @click.argument("file", required=False, type=click.Path(readable=False, path_type=Path))
     @click.option("--keep-going", is_flag=True, help="Skip damaged lines, and say how many.")
     @click.option(
         "-j",
         "--jobs",
         metavar="N",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, _MOST_JOBS),
         help="Processes to share a large file out to. [default: as many as there are CPUs]",
     )
     @wraps(command)
@@ -96,12 +96,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def next_file(self, size: int) -> None:

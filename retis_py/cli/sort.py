@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 import click
 
-from retis_py.cli.options import text_options
+from retis_py.cli.late_damage import LateDamage
+from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules
+from retis_py.cli.options import out_option, text_options
 from retis_py.cli.output_file import refuse_same_file, replacing
 from retis_py.cli.reading import Progress, Reading, reading_options
 from retis_py.cli.selection_options import selection_options
@@ -38,15 +40,10 @@ log = logging.getLogger(__name__)
     "complete or not, as retis does. 0, the default, makes all series complete, with no "
     "more memory.",
 )
-@click.option(
-    "-o",
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the series to this sorted event file, instead of their text.",
-)
+@out_option("Write the series to this sorted event file, instead of their text.")
 @click.option("--print", "print_too", is_flag=True, help="With -o, print their text too.")
 @selection_options
+@nft_rules_option
 @text_options
 def sort_command(
     *,
@@ -55,6 +52,7 @@ def sort_command(
     out: Path | None,
     print_too: bool,
     selection: Selection,
+    nft_rules: bool,
     text_format: TextFormat,
 ) -> None:
     """Put the events of FILE, or of retis.data, together by packet, the oldest packet first.
@@ -69,24 +67,29 @@ def sort_command(
             for path in reading.paths
         ]
         _check(files, reading, out)
-        if out is not None and not (print_too or max_buffer or selection):
-            _write(files, reading, out)
-            return
         lines = _sorted(files, reading, max_buffer, closing)
+        damage = LateDamage(_name(files), keep_going=reading.keep_going)
         if selection:
-            job = SelectedLines(SORTED, selection, keep_going=False)
-            lines = (job(piece).result for piece in lines)
+            judge = SelectedLines(SORTED, selection, keep_going=reading.keep_going)
+            lines = damage.through(judge, lines)
         offset = files[0].startup.clock_monotonic_offset.ns
         fmt = replace(text_format, colour=coloured(), clock_offset=offset)
+        if nft_rules and (out is None or print_too):
+            fmt = replace(fmt, nft_rules=stored_nft_rules(files))
+        word = LineText(SORTED, fmt, keep_going=reading.keep_going)
+        closing.callback(damage.report)
         if out is None:
-            _print(lines, fmt)
+            _print(damage.through(word, lines))
             return
         # What is wrong with the input has shown itself when the first line comes.
         first = next(lines)
         with replacing(out) as target:
             target.write(first)
             if print_too:
-                _print(_copied(first, lines, target), fmt)
+                copied = _copied(first, lines, target)
+                _print(damage.through(word, copied))
+                for _ in copied:  # the file gets all, also when nobody reads the text any more
+                    pass
             else:
                 target.writelines(lines)
 
@@ -110,17 +113,6 @@ def _check(files: list[EventFile], reading: Reading, out: Path | None) -> None:
             refuse_same_file(path, out)
 
 
-def _write(files: list[EventFile], reading: Reading, out: Path) -> None:
-    """Sort all there is into a file."""
-    with (
-        replacing(out) as target,
-        _sorter(files, reading) as sorter,
-        Progress(reading, hidden=False) as progress,
-    ):
-        sorter.write(target, progress.seen)
-    _warn_of_lost(sorter.lost)
-
-
 def _sorted(
     files: list[EventFile], reading: Reading, max_buffer: int, closing: ExitStack
 ) -> Iterator[bytes]:
@@ -141,6 +133,10 @@ def _sorter(files: list[EventFile], reading: Reading) -> Sorter:
     return Sorter(files, keep_going=reading.keep_going, processes=reading.jobs)
 
 
+def _name(files: list[EventFile]) -> str:
+    return files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
+
+
 def _warn_of_lost(lost: Mapping[str, int]) -> None:
     for event_type, count in sorted(lost.items()):
         log.warning(
@@ -158,11 +154,7 @@ def _copied(first: bytes, lines: Iterator[bytes], target: BinaryIO) -> Iterator[
         yield piece
 
 
-def _print(lines: Iterator[bytes], fmt: TextFormat) -> None:
-    word = LineText(SORTED, fmt)
+def _print(texts: Iterator[bytes]) -> None:
     with text_output() as write:
-        for piece in lines:
-            done = word(piece)
-            write(done.result)
-            for damage in done.damages:
-                raise EventFileError(f"an event {damage.what}; 'retis print' tells in which line")
+        for text in texts:
+            write(text)

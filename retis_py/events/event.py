@@ -90,6 +90,18 @@ class Event(
         return getattr(self, attribute) if attribute in _SECTIONS else None
 
 
+class Identity(
+    Data,
+    rename={"skb_tracking": "skb-tracking", "skb_drop": "skb-drop"},
+    forbid_unknown_fields=True,
+):
+    """The sections of an event that tell its packet and what became of it."""
+
+    tracking: Tracking | None = None
+    skb_tracking: SkbTracking | None = None
+    skb_drop: SkbDrop | None = None
+
+
 _SECTIONS = sorted(Event.__struct_fields__)
 
 _encoder = msgspec.json.Encoder()

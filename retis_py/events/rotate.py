@@ -1,20 +1,23 @@
 """An event file in pieces of limited size: ``NAME.0``, ``NAME.1``, ...
 
 Each piece begins with the startup event, which says which piece it is (``startup.split_file``), so
-that it can be read alone.
+that it can be read alone. A long ruleset of nftables is in the first one only.
 """
 
 import re
 from pathlib import Path
-from types import TracebackType
 
 from msgspec.structs import replace
 
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
 from retis_py.events.event import Event, encode
-from retis_py.events.sections.startup import SplitFile, SplitPolicy
+from retis_py.events.sections.startup import SplitFile, SplitPolicy, Startup
 from retis_py.events.writer import EventWriter
+
+# Of a piece's size, the share (one in so many) that the rules of nftables may take, but for the
+# first piece.
+_MOST_OF_PIECE = 4
 
 
 class RotatingWriter(EventWriter):
@@ -53,22 +56,18 @@ class RotatingWriter(EventWriter):
             super().write_lines(lines[start:end])
             start = end
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close; what failed before the first event leaves no file for the next try to refuse."""
-        super().__exit__(exc_type, exc, traceback)
-        if exc_type is not None and self._next_id == 1 and self._empty:
+        super().__exit__(*error)
+        if error[0] is not None and self._next_id == 1 and self._empty:
             _piece(self.path, 0).unlink(missing_ok=True)
 
     def _create(self) -> None:
         """Create the next piece; one that gets no whole startup event is removed again."""
         path = _piece(self.path, self._next_id)
-        section = replace(self._section, split_file=SplitFile(self._next_id, self._policy))
-        startup = encode(replace(self._startup, startup=section)) + b"\n"
+        startup = self._startup_line(self._section)
+        if self._next_id and len(startup) > self._policy.limit // _MOST_OF_PIECE:
+            startup = self._startup_line(replace(self._section, nft_rules=None))
         self._open(path, "xb")
         self._buffer += startup
         try:
@@ -81,6 +80,10 @@ class RotatingWriter(EventWriter):
         self._next_id += 1
         self._size = len(startup)
         self._empty = True
+
+    def _startup_line(self, section: Startup) -> bytes:
+        section = replace(section, split_file=SplitFile(self._next_id, self._policy))
+        return encode(replace(self._startup, startup=section)) + b"\n"
 
     def _added(self, start: int) -> None:
         """Begin the next piece where the line that begins at ``start`` does not fit."""

@@ -18,7 +18,7 @@ STANDARD_INPUT = Path("-")
 # reading on would end in a lack of memory.
 MAX_LINE = 256 << 20
 # What a core's own cache holds beside what is made of it.
-PIECE_SIZE = 256 << 10
+PIECE_SIZE = 64 << 10
 
 
 class Span(NamedTuple):
@@ -153,9 +153,10 @@ class Source:
             raise self._unreadable(error) from None
 
     def _endless(self, offset: int) -> EventFileError:
+        advice = f"; 'head -c {offset}' keeps what is before it" if offset else ""
         return EventFileError(
             f"{self.name}: the line at byte {offset} is longer than {MAX_LINE >> 20} MiB; this is"
-            " no event file, or was damaged"
+            f" no event file, or was damaged{advice}"
         )
 
     def _unreadable(self, error: OSError | ValueError) -> EventFileError:

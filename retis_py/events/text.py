@@ -11,7 +11,7 @@ from retis_py.events.sections.startup import NS_PER_S, NftRules
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from retis_py.events.event import Event
+    from retis_py.events.event import Event, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,19 @@ def first_line(event: "Event", fmt: TextFormat) -> str:
         line = f"{line} {_painted(event.kernel.text(fmt), _PROBE, fmt)}"
     elif event.userspace is not None:
         line = f"{line} {_painted(event.userspace.text(fmt), _PROBE, fmt)}"
+    return line + identity_text(event, fmt)
+
+
+def identity_text(event: "Event | Identity", fmt: TextFormat) -> str:
+    """Return the end of the first line: `` #TRACKINGID (skb ADDR) drop (reason R)``, or nothing."""
+    text = ""
     if event.tracking is not None:
-        line = f"{line} {_painted(event.tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.tracking.text(fmt), _ID, fmt)}"
     elif event.skb_tracking is not None:
-        line = f"{line} {_painted(event.skb_tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.skb_tracking.text(fmt), _ID, fmt)}"
     if event.skb_drop is not None:
-        line = f"{line} {_painted(event.skb_drop.text(fmt), _DROP, fmt)}"
-    return line
+        text = f"{text} {_painted(event.skb_drop.text(fmt), _DROP, fmt)}"
+    return text
 
 
 def further_text(event: "Event", fmt: TextFormat) -> str:

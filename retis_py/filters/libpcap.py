@@ -41,14 +41,16 @@ class CompileError(ValueError):
     """libpcap refuses the expression; the message is its own."""
 
 
-class _Instruction(ctypes.Structure):
+class InstructionStruct(ctypes.Structure):
+    """An ``Instruction`` in memory, as libpcap has it."""
+
     _fields_ = (("code", c_uint16), ("jt", c_uint8), ("jf", c_uint8), ("k", c_uint32))
 
 
 class _Program(ctypes.Structure):
     """``struct bpf_program``."""
 
-    _fields_ = (("length", c_uint32), ("instructions", POINTER(_Instruction)))
+    _fields_ = (("length", c_uint32), ("instructions", POINTER(InstructionStruct)))
 
 
 def compile_expression(expression: str, link_type: LinkType) -> list[Instruction]:
@@ -60,7 +62,7 @@ def compile_expression(expression: str, link_type: LinkType) -> list[Instruction
         CompileError: libpcap refuses it.
         MissingPrerequisite: libpcap is not installed.
     """
-    lib = _library()
+    lib = library()
     handle = lib.pcap_open_dead(link_type, _SNAPLEN)
     if not handle:
         raise MemoryError("pcap_open_dead")
@@ -77,7 +79,8 @@ def compile_expression(expression: str, link_type: LinkType) -> list[Instruction
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """Load libpcap, once. Raises MissingPrerequisite where it is not installed."""
     lib = _open()
     lib.pcap_open_dead.restype, lib.pcap_open_dead.argtypes = c_void_p, (c_int, c_int)
     lib.pcap_compile.restype = c_int

@@ -16,25 +16,22 @@ The grammar, in the form of RFC 5234; white space may stand between any two toke
 What members there are and whether a value fits is not known here: see meta_types.py.
 """
 
-import difflib
-import string
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum, auto
+from enum import StrEnum
 
-from retis_py.errors import UsageError
+from retis_py.expressions import Kind, Language, Name, TokenReader
 
-MAX_LENGTH = 4096  # characters
 MAX_DEPTH = 32  # parentheses inside one another
-MAX_TERMS = 64
 ALL_BITS = (1 << 64) - 1
 
 _ROOT = "sk_buff"
-_FIRST_OF_NAME = frozenset(string.ascii_letters + "_")
-_WORD = _FIRST_OF_NAME | frozenset(string.digits)
-_SIGNS = ("==", "!=", "<=", ">=", "&&", "||", "<", ">", "(", ")", ".", ":", "~", "-")
-_BASES = {"0x": (16, string.hexdigits), "0b": (2, "01")}
-_MISSPELT = {"=": "==", "&": "&&", "|": "||", "AND": "and", "OR": "or"}
+_LANGUAGE = Language(
+    option="--filter-meta",
+    name="[A-Za-z_][A-Za-z0-9_]*",
+    signs=("==", "!=", "<=", ">=", "&&", "||", "<", ">", "(", ")", ".", ":", "~", "-"),
+    misspelt={"=": "==", "&": "&&", "|": "||", "AND": "and", "OR": "or"},
+)
+error_at = _LANGUAGE.error_at
 
 
 class Operator(StrEnum):
@@ -56,14 +53,6 @@ class Joiner(StrEnum):
 
 
 _JOINERS = {"&&": Joiner.AND, "and": Joiner.AND, "||": Joiner.OR, "or": Joiner.OR}
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name; columns are counted from 1."""
-
-    text: str
-    column: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,103 +99,25 @@ class Chain:
     rest: tuple[tuple[Joiner, "Term | Chain"], ...]
 
 
-def error_at(column: int, message: str) -> UsageError:
-    """Word an error in an expression; what it quotes goes through ``quoted``."""
-    return UsageError(f"--filter-meta: column {column}: {message}")
-
-
-def quoted(text: str) -> str:
-    """Quote a piece of an expression: one line, of a length and of characters fit to show."""
-    short = text if len(text) <= 40 else f"{text[:40]}..."
-    return f"'{short.encode('unicode_escape').decode()}'"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether one of the known names was meant, if any is like it."""
-    near = difflib.get_close_matches(name, known, n=3)
-    return f", did you mean {' or '.join(quoted(n) for n in near)}?" if near else ""
-
-
 def parse(expression: str) -> Term | Chain:
     """Read an expression.
 
     Raises:
         UsageError: it is not one, or larger than can be.
     """
-    if len(expression) > MAX_LENGTH:
-        raise UsageError(
-            f"--filter-meta: the expression has {len(expression):,} characters, at most"
-            f" {MAX_LENGTH:,} are possible: shorten it"
-        )
     return _Parser(expression).parse()
 
 
-class _Kind(StrEnum):
-    NAME = auto()
-    NUMBER = auto()
-    STRING = auto()
-    SIGN = auto()
-    END = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: _Kind
-    text: str
-    start: int
-
-    @property
-    def column(self) -> int:
-        return self.start + 1
-
-    def __str__(self) -> str:
-        return "the end" if self.kind is _Kind.END else quoted(self.text)
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    at = 0
-    while at < len(text):
-        first = text[at]
-        if first in " \t\r\n":
-            at += 1
-            continue
-        token = _token(text, at)
-        yield token
-        at += len(token.text)
-    yield _Token(_Kind.END, "", len(text.rstrip(" \t\r\n")))
-
-
-def _token(text: str, at: int) -> _Token:
-    first = text[at]
-    if first in _WORD:
-        end = at
-        while end < len(text) and text[end] in _WORD:
-            end += 1
-        return _Token(_Kind.NAME if first in _FIRST_OF_NAME else _Kind.NUMBER, text[at:end], at)
-    if first in "\"'":
-        end = text.find(first, at + 1)
-        if end < 0:
-            raise error_at(at + 1, f"the string that begins here is not closed: expected {first}")
-        return _Token(_Kind.STRING, text[at : end + 1], at)
-    for sign in _SIGNS:
-        if text.startswith(sign, at):
-            return _Token(_Kind.SIGN, sign, at)
-    hint = f": did you mean '{_MISSPELT[first]}'?" if first in _MISSPELT else ""
-    raise error_at(at + 1, f"{quoted(first)} means nothing here{hint}")
-
-
-class _Parser:
+class _Parser(TokenReader):
     """Recursive descent; each method reads one rule of the grammar."""
 
     def __init__(self, text: str) -> None:
+        super().__init__(_LANGUAGE, text)
         self._text = text
-        self._tokens = list(_tokens(text))
-        self._at = 0
-        self._terms = 0
 
     def parse(self) -> Term | Chain:
         expression = self._expression(depth=0)
-        if self._next.kind is not _Kind.END:
+        if self._next.kind is not Kind.END:
             raise self._expected("'&&', '||' or the end")
         return expression
 
@@ -236,9 +147,7 @@ class _Parser:
         if self._next.text != _ROOT:
             raise self._expected(f"'{_ROOT}' or '('")
         root = self._take()
-        self._terms += 1
-        if self._terms > MAX_TERMS:
-            raise error_at(root.column, f"more than {MAX_TERMS} comparisons: use fewer")
+        self._count_term(root.column)
         if self._next.text != ".":
             raise self._expected("'.' and a member")
         steps = []
@@ -266,7 +175,7 @@ class _Parser:
         inverted = first.text == "~"
         if inverted:
             self._take()
-        if self._next.kind is not _Kind.NUMBER:
+        if self._next.kind is not Kind.NUMBER:
             raise self._expected("a mask, like 0x7 or ~0x7")
         value = self._number()
         if value > ALL_BITS:
@@ -278,7 +187,7 @@ class _Parser:
 
     def _comparison(self) -> tuple[Operator, Number | String | Name | None]:
         sign = self._next
-        if sign.kind is not _Kind.SIGN or sign.text not in tuple(Operator):
+        if sign.kind is not Kind.SIGN or sign.text not in tuple(Operator):
             return Operator.NE, None
         self._take()
         operator, value = Operator(sign.text), self._value()
@@ -291,30 +200,19 @@ class _Parser:
     def _value(self) -> Number | String | Name:
         first = self._next
         if first.text == "-":
-            self._take()
-            if self._next.kind is not _Kind.NUMBER or self._next.text[:2] in _BASES:
-                raise self._expected("a number in base 10 behind '-'")
-            return Number(-self._number(), first.column)
+            return Number(self._negative(), first.column)
         if first.text == _ROOT:
             raise error_at(
                 first.column, "members are compared with numbers and strings, not with members"
             )
         match first.kind:
-            case _Kind.NUMBER:
+            case Kind.NUMBER:
                 return Number(self._number(), first.column)
-            case _Kind.STRING:
+            case Kind.STRING:
                 return self._string()
-            case _Kind.NAME:
+            case Kind.NAME:
                 return self._name("")
         raise self._expected("a number, a string in quotes or an enumerator's name")
-
-    def _number(self) -> int:
-        token = self._take()
-        base, digits = _BASES.get(token.text[:2], (10, string.digits))
-        text = token.text if base == 10 else token.text[2:]
-        if not text or text.strip(digits):
-            raise error_at(token.column, f"{token} is no number: expected 10, 0xa or 0b1010")
-        return int(text, base)
 
     def _string(self) -> String:
         token = self._take()
@@ -327,24 +225,3 @@ class _Parser:
         if b"\0" in value:
             raise error_at(token.column, "a string in the kernel cannot hold a NUL")
         return String(value, token.column)
-
-    def _name(self, what: str) -> Name:
-        if self._next.kind is not _Kind.NAME:
-            raise self._expected(what)
-        token = self._take()
-        return Name(token.text, token.column)
-
-    @property
-    def _next(self) -> _Token:
-        return self._tokens[self._at]
-
-    def _take(self) -> _Token:
-        self._at += 1
-        return self._tokens[self._at - 1]
-
-    def _expected(self, what: str) -> UsageError:
-        hint = _MISSPELT.get(self._next.text)
-        return error_at(
-            self._next.column,
-            f"expected {what}, found {self._next}" + (f" (did you mean '{hint}'?)" if hint else ""),
-        )

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from retis_py.errors import UsageError
+from retis_py.expressions import Name, nearest, quoted
 from retis_py.filters.meta_grammar import (
     ALL_BITS,
-    Name,
     Step,
     Term,
     error_at,
-    nearest,
-    quoted,
 )
 from retis_py.kernel.btf import Btf, Kind, Member, Type
 

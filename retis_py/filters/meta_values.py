@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 from retis_py.errors import UsageError
+from retis_py.expressions import Name, nearest, quoted
 from retis_py.filters.meta_grammar import (
-    Name,
     Number,
     Operator,
     String,
     Term,
     error_at,
-    nearest,
-    quoted,
 )
 from retis_py.filters.meta_types import ADDRESS, CharArray, CharPointer, Integer, Place, article
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from ctypes import c_char_p, c_uint32, c_void_p
 from functools import cache
 
-from retis_py.errors import UsageError
 from retis_py.filters import packet
-from retis_py.filters.libpcap import CompileError, LinkType, _Instruction, _library
+from retis_py.filters.libpcap import CompileError, InstructionStruct, LinkType, library
 
 
 class OfflineFilter:
@@ -40,19 +39,16 @@ class OfflineFilter:
         return f"OfflineFilter({self.expression!r})"
 
 
-def _compile(expression: str) -> "ctypes.Array[_Instruction]":
+def _compile(expression: str) -> "ctypes.Array[InstructionStruct]":
     """Return the program, in memory of Python's: it is freed with the array."""
-    if "\0" in expression:
-        raise UsageError("--filter-packet: a NUL character cannot be in an expression")
-    compilation = packet._Compilation(expression, LinkType.ETHERNET)
+    compilation = packet.Compilation(expression, LinkType.ETHERNET)
     compilation.start()
     compilation.join(packet.MAX_SECONDS)
     try:
         program = compilation.result()
     except CompileError as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"--filter-packet: {reason} (man pcap-filter has the syntax)") from None
-    return (_Instruction * len(program))(*(_Instruction(*each) for each in program))
+        raise packet.refusal(packet.one_line(error)) from None
+    return (InstructionStruct * len(program))(*(InstructionStruct(*each) for each in program))
 
 
 @cache
@@ -63,4 +59,4 @@ def _interpreter() -> Callable[[int, bytes, int, int], int]:
     time than letting other threads run meanwhile, so they do not (PYFUNCTYPE).
     """
     prototype = ctypes.PYFUNCTYPE(c_uint32, c_void_p, c_char_p, c_uint32, c_uint32)
-    return prototype(("bpf_filter", _library()))
+    return prototype(("bpf_filter", library()))

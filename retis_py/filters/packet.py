@@ -47,8 +47,6 @@ def compile_packet_filter(expression: str) -> PacketFilter:
         UsageError: libpcap refuses it, or it is too long.
         MissingPrerequisite: libpcap is not installed.
     """
-    if "\0" in expression:
-        raise UsageError("--filter-packet: a NUL character cannot be in an expression")
     texts: dict[str, str] = {}
     counts: dict[str, int] = {}
     reaches: dict[str, int | None] = {}
@@ -61,10 +59,10 @@ def compile_packet_filter(expression: str) -> PacketFilter:
             counts[form] = len(program)
             reaches[form] = reach(program)
         except (CompileError, UntranslatableError) as error:
-            missing[form] = " ".join(str(error).split())
+            missing[form] = one_line(error)
     if not texts:
         # What both forms refuse is a syntax error or the like, and the reasons are the same.
-        raise UsageError(f"--filter-packet: {missing['L2']} (man pcap-filter has the syntax)")
+        raise refusal(missing["L2"])
     return PacketFilter(
         l2=texts.get("L2"),
         l3=texts.get("L3"),
@@ -76,26 +74,40 @@ def compile_packet_filter(expression: str) -> PacketFilter:
     )
 
 
-class _Compilation(Thread):
-    """libpcap at work on one form.
+def one_line(error: Exception) -> str:
+    """Return libpcap's words, which may have line breaks."""
+    return " ".join(str(error).split())
 
-    In a thread, so that it can be interrupted and given up.
+
+def refusal(reason: str) -> UsageError:
+    """Word that an expression is refused."""
+    return UsageError(f"--filter-packet: {reason} (man pcap-filter has the syntax)")
+
+
+class Compilation(Thread):
+    """libpcap at work on an expression, for packets of one link type.
+
+    In a thread, so that it can be interrupted and given up: ``start()``, ``join(seconds)``, then
+    ``result()``. Raises UsageError from the constructor for what libpcap cannot be handed.
     """
 
     def __init__(self, expression: str, link_type: LinkType) -> None:
         super().__init__(daemon=True)
+        if "\0" in expression:
+            raise UsageError("--filter-packet: a NUL character cannot be in an expression")
         self._expression = expression
         self._link_type = link_type
         self._outcome: list[Instruction] | Exception | None = None
 
     def run(self) -> None:
+        """Compile, in the thread."""
         try:
             self._outcome = compile_expression(self._expression, self._link_type)
         except Exception as error:
             self._outcome = error
 
     def result(self) -> list[Instruction]:
-        """Return the program, or raise what compiling it raised."""
+        """Return the program, or raise what compiling raised; UsageError if it is not done yet."""
         if self._outcome is None:
             raise UsageError(
                 f"--filter-packet: libpcap did not compile the expression within {MAX_SECONDS:g} s:"
@@ -106,8 +118,8 @@ class _Compilation(Thread):
         return self._outcome
 
 
-def _compile_forms(expression: str) -> dict[str, _Compilation]:
-    compilations = {form: _Compilation(expression, link) for form, link in _FORMS.items()}
+def _compile_forms(expression: str) -> dict[str, Compilation]:
+    compilations = {form: Compilation(expression, link) for form, link in _FORMS.items()}
     for compilation in compilations.values():
         compilation.start()
     deadline = time.monotonic() + MAX_SECONDS

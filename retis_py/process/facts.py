@@ -36,17 +36,15 @@ class Fact(NamedTuple):
     ovs: OvsFacts
 
 
-decode_facts = msgspec.json.Decoder(OvsFacts).decode
-"""The section's JSON to its facts, with the errors of msgspec."""
-
+_decode_facts = msgspec.json.Decoder(OvsFacts).decode
 # When the event counts, rank among those of one time; time, offset, extent, whether there is a
 # key, key. The facts follow as JSON, and the offset of the piece, added by whoever knows it.
 _RECORD = struct.Struct(">QBQQQ?QQ")
 _BASE = struct.Struct(">Q")
 
 
-def fact_order(fact: Fact) -> tuple[int, int, int, int]:
-    """Return what facts are sorted by: the time from which a fact counts, and rank among equals.
+def pack_fact(fact: Fact) -> bytes:
+    """Pack a fact into a record, whose order is that of the times at which facts count.
 
     A message to user space may be received before the probe at the return of the function that
     queued it has fired, so that ``upcall_enqueue`` counts from its upcall on.
@@ -54,13 +52,8 @@ def fact_order(fact: Fact) -> tuple[int, int, int, int]:
     counts, rank = fact.time, 0
     if fact.ovs.event_type == "upcall_enqueue" and fact.ovs.upcall_ts is not None:
         counts, rank = fact.ovs.upcall_ts, 1
-    return counts, rank, fact.time, fact.offset
-
-
-def pack_fact(fact: Fact) -> bytes:
-    """Pack a fact into a record; records have the order of ``fact_order``."""
     key = fact.key or (0, 0)
-    numbers = (*fact_order(fact), fact.extent, fact.key is not None, *key)
+    numbers = (counts, rank, fact.time, fact.offset, fact.extent, fact.key is not None, *key)
     return _RECORD.pack(*numbers) + msgspec.json.encode(fact.ovs)
 
 
@@ -73,5 +66,5 @@ def unpack_fact(record: bytes) -> Fact:
     """Undo ``pack_fact`` and ``based``."""
     _, _, time, offset, extent, has_key, *key = _RECORD.unpack_from(record)
     (base,) = _BASE.unpack_from(record, len(record) - _BASE.size)
-    facts = decode_facts(record[_RECORD.size : -_BASE.size])
+    facts = _decode_facts(record[_RECORD.size : -_BASE.size])
     return Fact(time, base + offset, extent, (key[0], key[1]) if has_key else None, facts)

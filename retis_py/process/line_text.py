@@ -6,51 +6,57 @@ and the text of each is remembered. What is new is decoded and worded as in even
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
+from operator import attrgetter
+from typing import Generic, TypeVar
 
-from retis_py.events.event import Event, decode
-from retis_py.events.layout import EVENT_LINE, SERIES_EVENT, split_series
+import msgspec
+
+from retis_py.events.event import Event, Identity, decode
+from retis_py.events.layout import (
+    PARTS_TIME,
+    AnotherLayoutError,
+    Parts,
+    completed,
+    split_lines,
+    split_series,
+)
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
 from retis_py.events.text import (
     TextFormat,
     first_line,
     follower_text,
     further_text,
+    identity_text,
     series_text,
 )
 from retis_py.process.work import Damage, Done
 
 # Texts held of a part. Packets and connections come and go; beyond this all are forgotten.
 _REMEMBERED = 8192
+_TIME = len(str(PARTS_TIME))  # what is cut off the text of an event made of a part
 
-# A part is decoded inside an event that holds nothing else, and its time is cut off again.
-_EMPTY = '{"common":{"timestamp":0}'
-_TIME = len("0")
+_OBJECT = rb"\{[^}]*\}"
+_DEVICE = re.compile(rb'(?:,"netns":%b|)(?:,"dev":%b|)' % (_OBJECT, _OBJECT)).match
 
+_decode_identity = msgspec.json.Decoder(Identity).decode
 
-_NUMBER = "(0|[1-9][0-9]{0,19})"
-_TRACKING_ID = re.compile(
-    rf'}},"skb-tracking":{{"orig_head":{_NUMBER},"timestamp":{_NUMBER},"skb":{_NUMBER}}}'
-).fullmatch
+_Text = TypeVar("_Text")
 
 
-class _AnotherLayoutError(ValueError):
-    """A piece cannot be split into parts: its lines are decoded one by one."""
-
-
-class _Texts(dict[str, str]):
+class _Texts(dict[bytes, _Text], Generic[_Text]):
     """Text of a part, made by ``word`` the first time."""
 
-    def __init__(self, word: Callable[[str], str]) -> None:
-        super().__init__({"": ""})
+    def __init__(self, word: Callable[[bytes], _Text]) -> None:
+        super().__init__()
         self._word = word
 
-    def __missing__(self, part: str) -> str:
+    def __missing__(self, part: bytes) -> _Text:
         text = self._word(part)
         if len(self) >= _REMEMBERED:
             self.clear()
-            self[""] = ""
         self[part] = text
         return text
 
@@ -67,87 +73,62 @@ class LineText:
         self._fmt = fmt
         self._keep_going = keep_going
         self._bare = replace(fmt, utc=False)
-        self._end = "\n\n" if fmt.multi_line else "\n"
-        self._hook = _Texts(self._hook_text)
-        self._stack = _Texts(self._stack_text)
+        self._end = b"\n\n" if fmt.multi_line else b"\n"
+        self._probe = _Texts(self._probe_text)
         self._identity = _Texts(self._identity_text)
-        self._packet = _Texts(self._section_text)
-        self._skb = _Texts(self._section_text)
-        self._device = _Texts(self._section_text)
+        self._packet = _Texts(self._text_of("packet"))
+        self._skb = _Texts(self._text_of("skb"))
         self._rest = _Texts(self._rest_text)
+        self._device = _Texts(self._text_of("netns", "dev"))
+        self._others = _Texts(self._others_text)
 
     def __call__(self, piece: bytes) -> Done:
         """Word all lines of ``piece``."""
         if not self._lines.is_current:
             return self._one_by_one(piece)
         try:
-            text = piece.decode()
-            texts, lines = self._series(text) if self._lines.sorted else self._events(text)
-        except (*UNDECODABLE, _AnotherLayoutError):
+            texts = self._series(piece) if self._lines.sorted else self._texts(split_lines(piece))
+        except (*UNDECODABLE, AnotherLayoutError):
             return self._one_by_one(piece)
-        return Done(self._joined(texts), lines)
+        return Done(self._joined(texts), len(texts))
 
-    def _joined(self, texts: list[str]) -> bytes:
-        texts.append("")
-        return self._end.join(texts).encode()
+    def _joined(self, texts: list[bytes]) -> bytes:
+        return self._end.join([*texts, b""])
 
-    def _events(self, piece: str) -> tuple[list[str], int]:
-        """Texts of the lines, and how many lines there are."""
-        hooks, stacks, identities, packets = self._hook, self._stack, self._identity, self._packet
-        skbs, devices, rests = self._skb, self._device, self._rest
+    def _series(self, piece: bytes) -> list[bytes]:
+        """Texts of a sorted file's lines."""
+        events, counts = split_series(piece)
+        texts = iter(self._texts(events))
+        series = []
+        for count in counts:
+            text = next(texts)
+            if count > 1:
+                others = [
+                    follower_text(text.decode()).encode() for text in islice(texts, count - 1)
+                ]
+                text = b"\n".join([text, *others])
+            series.append(text)
+        return series
+
+    def _texts(self, events: list[Parts]) -> list[bytes]:
+        """Texts of events."""
+        probes, identities, packets = self._probe, self._identity, self._packet
+        skbs, rests = self._skb, self._rest
         utc, fmt = self._fmt.utc, self._fmt
         texts = []
-        match = None
-        # Where the next event is of the same packet, comparing is faster than looking it up.
-        last_packet = last_identity = packet_text = identity_text = ""
-        for match in _one_after_the_other(EVENT_LINE, piece):
-            time, hook, stack, identity, packet, skb, device, rest = match.groups()
-            if utc:
-                time = fmt.time(int(time))
-            if packet != last_packet:
+        # Where the next event is of the same packet, it has the same objects.
+        last_packet = last_identity = None
+        for time, probe, identity, packet, skb, rest in events:
+            if packet is not last_packet:
                 last_packet, packet_text = packet, packets[packet]
-            if identity != last_identity:
+            if identity is not last_identity:
                 last_identity, identity_text = identity, identities[identity]
-            texts.append(
-                f"{time}{hooks[hook]}{identity_text}{stacks[stack]}{packet_text}"
-                f"{devices[device]}{skbs[skb]}{rests[rest]}"
-            )
-        if match is None or match.end() != len(piece):
-            raise _AnotherLayoutError
-        return texts, len(texts)
-
-    def _series(self, piece: str) -> tuple[list[str], int]:
-        """Do the same for a sorted file."""
-        hooks, stacks, identities, packets = self._hook, self._stack, self._identity, self._packet
-        skbs, devices, rests = self._skb, self._device, self._rest
-        utc, fmt = self._fmt.utc, self._fmt
-        separator = "\n"
-        lines = piece.count("\n")
-        piece = split_series(piece)
-        texts: list[str] = []
-        series: list[str] = []
-        end = 0
-        for match in SERIES_EVENT.finditer(piece):
-            start, next_end = match.span()
-            opening, time, hook, stack, identity, packet, skb, device, rest, closing = (
-                match.groups()
-            )
-            if start != end or (opening == "[") is bool(series):
-                raise _AnotherLayoutError
-            end = next_end
-            if utc:
-                time = fmt.time(int(time))
-            text = (
-                f"{time}{hooks[hook]}{identities[identity]}{stacks[stack]}{packets[packet]}"
-                f"{devices[device]}{skbs[skb]}{rests[rest]}"
-            )
-            series.append(follower_text(text) if series else text)
-            if closing:
-                texts.append(separator.join(series))
-                series.clear()
-        if series or end != len(piece) or len(texts) != lines:
-            raise _AnotherLayoutError
-        return texts, lines
+            shown = fmt.time(int(time)).encode() if utc else time
+            probe_text, stack = probes[probe]
+            device, others = rests[rest]
+            first = (shown, probe_text, identity_text)
+            texts.append(b"".join((*first, stack, packet_text, device, skbs[skb], others)))
+        return texts
 
     def _one_by_one(self, piece: bytes) -> Done:
         """Decode each line; find out which are damaged."""
@@ -158,55 +139,59 @@ class LineText:
             if line.isspace() or not line:
                 continue
             try:
-                texts.append(series_text(self._lines.events(line), self._fmt))
+                texts.append(series_text(self._lines.events(line), self._fmt).encode())
             except UNDECODABLE as error:
                 damages.append(Damage(index, wrong_with(error)))
                 if not self._keep_going:
                     break
         return Done(self._joined(texts), len(lines), tuple(damages))
 
-    def _hook_text(self, part: str) -> str:
-        end = "}}" if '"probe_type"' in part else "}"
-        return first_line(decode(f'{{"common":{{"timestamp":0{part}{end}'), self._bare)[_TIME:]
+    def _probe_text(self, part: bytes) -> tuple[bytes, bytes]:
+        """Return what goes on the first line, and the stack."""
+        event = _decode_probe(part)
+        if event.kernel is not None and event.kernel.stack_trace == []:
+            raise AnotherLayoutError  # its text depends on what follows
+        return first_line(event, self._bare)[_TIME:].encode(), further_text(
+            event, self._bare
+        ).encode()
 
-    def _identity_text(self, part: str) -> str:
-        # Each packet has its own: not decoded where it is nothing but its id.
-        if (ids := _TRACKING_ID(part)) is not None and not self._fmt.colour:
-            head, timestamp, skb = ids.groups()
-            return f" #{(int(timestamp) << 64) + int(head):x} (skb {int(skb):x})"
-        event = decode(f"{_EMPTY}{part.removeprefix('}')}}}")
-        if part.startswith("}") and event.userspace is not None:
-            raise _AnotherLayoutError  # a kernel probe is there too, and is what is shown
-        return first_line(event, self._bare)[_TIME:]
+    def _identity_text(self, part: bytes) -> bytes:
+        # Each packet has its own: only what may be in it is decoded.
+        return identity_text(_decode_identity(b"{%b}" % part[1:]), self._bare).encode()
 
-    def _stack_text(self, part: str) -> str:
-        event = decode(f'{_EMPTY},"kernel":{{"symbol":"","probe_type":""{part}}}}}')
-        assert event.kernel is not None  # noqa: S101 (it is written above)
-        if not event.kernel.stack_trace:
-            raise _AnotherLayoutError  # its text depends on what follows
-        return further_text(event, self._bare)
+    def _rest_text(self, part: bytes) -> tuple[bytes, bytes]:
+        """Return the namespace and device, and all other sections."""
+        device = _DEVICE(part)
+        assert device is not None  # noqa: S101 (it matches nothing, at least)
+        return self._device[device[0]], self._others[part[device.end() :]]
 
-    def _section_text(self, part: str) -> str:
-        return further_text(decode(f"{_EMPTY}{part}}}"), self._bare)
+    def _others_text(self, part: bytes) -> bytes:
+        event = _decode_others(part)
+        if event.nft is not None and self._fmt.nft_rules is not None:
+            raise AnotherLayoutError  # whether its rule is known depends on the namespace
+        return further_text(event, self._bare).encode()
 
-    def _rest_text(self, part: str) -> str:
-        event = decode(f"{_EMPTY}{part}")
-        if '"common":' in part or not _is_rest(event):
-            raise _AnotherLayoutError
-        return further_text(event, self._bare)
-
-
-def _one_after_the_other(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
-    """Iterate over matches with nothing between them: until something else comes, or the end."""
-    return iter(pattern.scanner(text).match, None)  # type: ignore[attr-defined]
+    def _text_of(self, *sections: str) -> Callable[[bytes], bytes]:
+        """Return a function that words a part of these sections."""
+        decode_part = _decoder(*sections)
+        return lambda part: further_text(decode_part(part), self._bare).encode()
 
 
-def _is_rest(event: Event) -> bool:
-    """Whether the event holds none of the sections that have a part of their own."""
-    return all(
-        section is None
-        for section in (
-            event.kernel, event.userspace, event.tracking, event.skb_tracking, event.skb_drop,
-            event.packet, event.skb, event.netns, event.dev,
-        )
-    )  # fmt: skip
+def _decoder(*sections: str, has_common: bool = False) -> Callable[[bytes], Event]:
+    """Return a function that decodes a part of these sections, or raises AnotherLayoutError."""
+    others = attrgetter(
+        *(name for name in Event.__struct_fields__ if name not in {"common", *sections})
+    )
+    none = (None,) * (len(Event.__struct_fields__) - 1 - len(sections))
+
+    def decode_part(part: bytes) -> Event:
+        event = decode(completed(part, has_common=has_common))
+        if event.common.timestamp != PARTS_TIME or others(event) != none:
+            raise AnotherLayoutError
+        return event
+
+    return decode_part
+
+
+_decode_probe = _decoder("kernel", "userspace", has_common=True)
+_decode_others = _decoder("ovs", "ovs_detrace", "nft", "ct", "startup")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from retis_py.events.layout import IDS
 from retis_py.events.source import Source
 from retis_py.process.packets import Series
 from retis_py.process.sort_index import Flow
@@ -19,8 +20,7 @@ OFFSET_MASK = (1 << FILE_SHIFT) - 1
 _SIZE_MASK = (1 << 32) - 1
 # Pages of the mapped files are given back after so much, or all of them would count as ours.
 _KEPT_MAPPED = 32 << 20
-IDS = b',"skb-tracking":'
-INDICES = tuple(b'"idx":%d}' % number for number in range(256))
+_INDICES = tuple(b'"idx":%d}' % number for number in range(256))
 _FLOW_LOOKUP = b'"flow_lookup"'
 
 
@@ -72,11 +72,12 @@ class SeriesLines:
             start = offset & OFFSET_MASK
             end = start + (extent & _SIZE_MASK)
             ids = extent >> 32
+            number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
             if not ids or (self._flows and _FLOW_LOOKUP in mapped[start:end]):
                 line = self._line(offset, extent)
                 tracking = tracking or _tracking(line)
                 if (ids := line.find(IDS)) < 0:
-                    parts += (_with_tracking(line, tracking, index), b",")
+                    parts += (_with_tracking(line, tracking + number), b",")
                     continue
                 head, tail = line[:ids], line[ids:]
             else:
@@ -85,7 +86,6 @@ class SeriesLines:
                 if not tracking:
                     ids_end = tail.index(b"}") + 1
                     tracking = b',"tracking":{"skb":' + tail[len(IDS) : ids_end] + b","
-            number = INDICES[index] if index < len(INDICES) else b'"idx":%d}' % index
             parts += (head, tracking, number, tail, b",")
 
     def _lines(self, places: "Sequence[int]") -> list[bytes]:
@@ -122,9 +122,9 @@ def _tracking(line: bytes) -> bytes:
     return b',"tracking":{"skb":' + ids + b","
 
 
-def _with_tracking(line: bytes, tracking: bytes, index: int) -> bytes:
-    """Put the section behind those that come before it, in a line of any layout."""
+def _with_tracking(line: bytes, tracking: bytes) -> bytes:
+    """Put the section, with a comma before it, behind those that come before it, in any layout."""
     event: dict[str, Any] = msgspec.json.decode(line)
-    section = msgspec.json.decode(b"{" + tracking[1:] + b'"idx":%d}}' % index)
+    section = msgspec.json.decode(b"{" + tracking[1:] + b"}")
     before = {name: event.pop(name) for name in ("common", "kernel", "userspace") if name in event}
     return msgspec.json.encode(before | section | event)

@@ -6,13 +6,10 @@ second writes the lines, series by series (series_lines.py). So the series are w
 apart their events are, and memory is bounded.
 """
 
-import os
-import stat
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from tempfile import TemporaryFile
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import msgspec
@@ -20,7 +17,6 @@ import msgspec
 from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.lines import LineFormat
-from retis_py.process.chunk_sort import CHUNK, ChunkSort
 from retis_py.process.current_lines import CurrentLines
 from retis_py.process.external import ExternalSorter
 from retis_py.process.facts import based, unpack_fact
@@ -68,13 +64,6 @@ class Sorter:
             self._read(file, number << FILE_SHIFT, seen)
         self._join()
 
-    def write(self, target: BinaryIO, seen: Seen | None = None) -> None:
-        """Sort into ``target``, instead of ``read`` and ``lines``: faster where it is a file."""
-        is_file = stat.S_ISREG(os.fstat(target.fileno()).st_mode)
-        if not (is_file and self._write_chunks(target, seen)):
-            self.read(seen)
-            target.writelines(self.lines())
-
     def lines(self) -> Iterator[bytes]:
         """Do the second pass: iterate over pieces of a sorted file, whole lines each."""
         yield _startup_line(self._readable[0])
@@ -86,28 +75,6 @@ class Sorter:
         finally:
             write.close()
 
-    def _write_chunks(self, target: BinaryIO, seen: Seen | None) -> bool:
-        """Sort in one pass where that can be done; else leave ``target`` as it was."""
-        file = self._files[0]
-        size = file.source.size
-        if len(self._files) > 1 or size is None or not file.format.is_current:
-            return False
-        start = target.tell()
-        target.write(_startup_line(file))
-        job = ChunkSort(file.source, len(file.first_line) + 1)
-        processes = self._processes if size >= WORTH_SHARING else 1
-        for span, chunk in shared_map(job, file.source.spans(CHUNK), processes):
-            if chunk is None:
-                target.seek(start)
-                target.truncate()
-                self.lost.clear()
-                return False
-            target.write(chunk.lines)
-            self.lost.update(chunk.lost)
-            if seen is not None:
-                seen(span.offset)
-        return True
-
     def close(self) -> None:
         """Remove temporary files; may be called again."""
         self._packets.close()
@@ -118,12 +85,7 @@ class Sorter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _read(self, file: EventFile, base: int, seen: Seen | None) -> None:

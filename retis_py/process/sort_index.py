@@ -5,15 +5,15 @@ in another layout is decoded. Events that say how Open vSwitch handed packets to
 are decoded always: they join series (process/joins.py).
 """
 
-import re
 from array import array
 from typing import NamedTuple
 
 import msgspec
 
+from retis_py.events.layout import BEGIN, END, IDS, AnotherLayoutError, split_tracked
 from retis_py.events.lines import UNDECODABLE, wrong_with
 from retis_py.events.sections.base import U32, U64, Data
-from retis_py.process.facts import JOINING, Fact, Key, OvsFacts, decode_facts, pack_fact
+from retis_py.process.facts import JOINING, Fact, Key, OvsFacts, pack_fact
 from retis_py.process.work import Damage, Done
 
 Flow = tuple[tuple[int, ...], int, int]
@@ -58,27 +58,13 @@ class Index(NamedTuple):
     flows: dict[Flow, tuple[int, int]]  # offset and size of ovs-detrace events
 
 
-decode_line = msgspec.json.Decoder(_Event).decode
+_decode_ids = msgspec.json.Decoder(_Ids).decode
+_decode_line = msgspec.json.Decoder(_Event).decode
 
-# Up to what identifies the packet, as in events/layout.py; then section by section up to "ovs".
-_OBJECT = r"\{[^}]*\}"
-_HEAD = (
-    r'\{"common":\{"timestamp":([1-9][0-9]{0,18})(?:,"smp_id":[0-9]+|)'
-    rf'(?:,"task":{_OBJECT}|)\}}(?:,"kernel":{_OBJECT}|)'
-    r'(,"skb-tracking":\{"orig_head":[0-9]+,"timestamp":[0-9]+)'
-)
-_END = r"[^\n]*\}\n"
-_LINE = re.compile(f"{_HEAD}(){_END}".encode())
-_LINE_OVS = re.compile(
-    rf'{_HEAD}[^}}]*\}}(?:,"skb-drop":{_OBJECT}|)(?:,"packet":{_OBJECT}|)'
-    r'(?:,"skb":\{(?:"[^}]*\}(?:,"[^}]*\})*|)\}|)'
-    rf'(?:,"netns":{_OBJECT}|)(?:,"dev":{_OBJECT}|)(,"ovs":{_OBJECT}|){_END}'.encode()
-)
-_IDS = b',"skb-tracking":'
-OVS_KEY = b',"ovs":'
-OVS = b',"ovs":{"event_type":"'
+_OVS = b',"ovs":{"event_type":"'
 # Packets in the data path: many, and nothing to join by where there is no queue id.
-_PLAIN = (OVS + b"flow_lookup", OVS + b"action_execute")
+_PLAIN = (_OVS + b"flow_lookup", _OVS + b"action_execute")
+_AROUND = len(BEGIN) + len(END)
 _QUEUE_ID = b'"queue_id":'
 
 
@@ -94,59 +80,60 @@ class IndexLines:
     def __call__(self, piece: bytes) -> Done:
         """Look at all lines."""
         try:
-            return self._index(piece, decode_all=False)
-        except UNDECODABLE:  # what looked like an id is none
-            return self._index(piece, decode_all=True)
+            return self._index(piece)
+        except (AnotherLayoutError, *UNDECODABLE):
+            return self._one_by_one(piece)
 
-    def _index(self, piece: bytes, *, decode_all: bool) -> Done:
+    def _index(self, piece: bytes) -> Done:
+        """Do it without decoding what cannot join series."""
         index = Index({}, array("Q"), [], {})
-        by_ids: dict[bytes, array[int]] = {}
-        others = []  # start and end of what is decoded
-        end = number = 0
-        known = _LINE_OVS if OVS in piece else _LINE
-        for match in () if decode_all else known.finditer(piece):
-            start, next_end = match.span()
-            if start != end:
-                others.append((end, start))
-            end = next_end
-            time, ids, ovs = match.groups()
-            extent = (match.start(2) - start << 32) + end - start - 1
-            if ovs and may_join(ovs):
-                facts = decode_facts(ovs[len(OVS_KEY) :])
-                fact = Fact(int(time), start, extent, read_key(ids), facts)
-                index.facts.append(pack_fact(fact))
-            places = by_ids.get(ids)
-            if places is None:
-                places = by_ids[ids] = array("Q")
-            places.extend((int(time), start, extent))
-            number += 1
-        if end != len(piece):
-            others.append((end, len(piece)))
+        by_ids: dict[bytes, list[int]] = {}
+        has_ovs = _OVS in piece
+        offset = 0
+        events = split_tracked(piece)
+        for time, ids, event, place in events:
+            size = len(event) + _AROUND
+            ovs = event.find(_OVS, place) if has_ovs else -1
+            if not ids or (ovs >= 0 and _may_join(event, ovs)):
+                ids_place = len(BEGIN) + place if ids else 0
+                self._look_at(BEGIN + event + END, offset, ids_place, index)
+            else:
+                numbers = (int(time), offset, (len(BEGIN) + place << 32) + size)
+                if ids in by_ids:
+                    by_ids[ids] += numbers
+                else:
+                    by_ids[ids] = [*numbers]
+            offset += size + 1
         for ids, places in by_ids.items():
-            _add(index.packets, read_key(ids), places)
-        damages = []
-        for start, end in others:
-            offset = start
-            for line in piece[start : end - 1].split(b"\n"):
-                number += 1
-                if line and not line.isspace():
-                    try:
-                        self._look_at(line, offset, index)
-                    except UNDECODABLE as error:
-                        damages.append(Damage(piece.count(b"\n", 0, offset), wrong_with(error)))
-                        if not self._keep_going:
-                            return Done(index, number, tuple(damages))
-                offset += len(line) + 1
-        return Done(index, number, tuple(damages))
+            _add(index.packets, _read_key(ids), array("Q", places))
+        return Done(index, len(events))
 
-    def _look_at(self, line: bytes, offset: int, index: Index) -> None:
+    def _one_by_one(self, piece: bytes) -> Done:
+        """Decode each line; find out which are damaged."""
+        index = Index({}, array("Q"), [], {})
+        damages = []
+        lines = piece.split(b"\n")[:-1]
+        offset = 0
+        for number, line in enumerate(lines):
+            if line and not line.isspace():
+                try:
+                    self._look_at(line, offset, 0, index)
+                except UNDECODABLE as error:
+                    damages.append(Damage(number, wrong_with(error)))
+                    if not self._keep_going:
+                        break
+            offset += len(line) + 1
+        return Done(index, len(lines), tuple(damages))
+
+    def _look_at(self, line: bytes, offset: int, ids_place: int, index: Index) -> None:
         """Decode a line."""
-        event = decode_line(line)
+        event = _decode_line(line)
         time = event.common.timestamp
-        place = (time, offset, len(line))
+        _check_u64(time, 0 if event.ovs is None else event.ovs.upcall_ts or 0)
+        place = (time, offset, (ids_place << 32) + len(line))
         key = None
         if (ids := event.skb_tracking) is not None:
-            key = (ids.timestamp, ids.orig_head)
+            key = _key(ids)
             _add(index.packets, key, array("Q", place))
         if event.ovs is not None and event.ovs.event_type in JOINING:
             index.facts.append(pack_fact(Fact(*place, key, event.ovs)))
@@ -156,15 +143,25 @@ class IndexLines:
             index.flows[flow.ufid, flow.flow, flow.sf_acts] = (offset, len(line))
 
 
-def may_join(ovs: bytes) -> bool:
-    """Whether series may be joined by this section ``ovs``."""
-    return not ovs.startswith(_PLAIN) or _QUEUE_ID in ovs
+def _may_join(event: bytes, ovs: int) -> bool:
+    """Whether series may be joined by an event whose section ``ovs`` begins at a place."""
+    return not event.startswith(_PLAIN, ovs) or event.find(_QUEUE_ID, ovs) >= 0
 
 
-def read_key(ids: bytes) -> Key:
+def _read_key(ids: bytes) -> Key:
     """Read ``,"skb-tracking":{"orig_head":N,"timestamp":N``. Raises msgspec.DecodeError."""
-    found = msgspec.json.decode(ids.removeprefix(_IDS) + b"}", type=_Ids)
-    return found.timestamp, found.orig_head
+    return _key(_decode_ids(ids[len(IDS) :] + b"}"))
+
+
+def _key(ids: _Ids) -> Key:
+    _check_u64(ids.timestamp, ids.orig_head)
+    return ids.timestamp, ids.orig_head
+
+
+def _check_u64(*numbers: int) -> None:
+    """Make sure of what msgspec cannot (events/sections/base.py)."""
+    if max(numbers) >= 1 << 64:
+        raise msgspec.ValidationError("Expected `int` < 2^64")
 
 
 def _add(packets: dict[Key, "array[int]"], key: Key, places: "array[int]") -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retis_py.events.sections.ovs_detrace import ufid_text
+from retis_py.expressions import nearest, quoted
 from retis_py.process.where_fields import PRESENCE_ONLY, Access, Field, Kind, find, section_of
 from retis_py.process.where_grammar import (
     And,
@@ -21,8 +22,6 @@ from retis_py.process.where_grammar import (
     Tree,
     Value,
     error_at,
-    nearest,
-    quoted,
 )
 
 _FLOW_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -14,7 +14,8 @@ from msgspec import inspect
 from retis_py.events.event import Event
 from retis_py.events.sections.ovs_detrace import Ufid
 from retis_py.events.sections.skb_tracking import SkbTracking
-from retis_py.process.where_grammar import Name, error_at, nearest, quoted
+from retis_py.expressions import Name, nearest, quoted
+from retis_py.process.where_grammar import error_at
 
 _U64_MAX = (1 << 64) - 1
 _TRACKING_ID_MAX = (1 << 128) - 1

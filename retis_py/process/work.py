@@ -14,7 +14,8 @@ from retis_py.process.share import shared_map
 
 # A file smaller than this is read before a second process has begun.
 WORTH_SHARING = 32 << 20  # bytes
-_SHARED_PIECE = 1 << 20  # bytes: long against sending its place, short against a person's patience
+# Long against sending its place, short against what a core keeps at hand.
+_SHARED_PIECE = 512 << 10  # bytes
 
 
 class Damage(NamedTuple):

@@ -160,6 +160,13 @@ def test_unknown_collector(name: str, hint: str) -> None:
 
 
 @fast_machine_only
+@pytest.mark.parametrize(("given", "unknown"), [("nonsense", "nonsense"), ("drop,,Drop", "Drop")])
+def test_unknown_verdict(given: str, unknown: str) -> None:
+    message = refused("-c", "nft", "--nft-verdicts", given, exit_code=2)
+    assert message.startswith(f"--nft-verdicts: unknown verdict '{unknown}', use all, continue,")
+
+
+@fast_machine_only
 def test_collector_without_probes() -> None:
     assert "nothing to probe" in refused("-c", "dev", exit_code=2)
 

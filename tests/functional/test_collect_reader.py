@@ -67,6 +67,7 @@ def test_reference_reads_the_same_data(mixed: Collection) -> None:
     theirs = [event.to_dict() for event in retis.EventFile(str(mixed.path)).events()]
     with EventFile(mixed.path) as file:
         ours = [event.to_dict() for event in file.events()]
+    ours[0]["startup"].pop("nft_rules", None)  # the reference reads past them
     assert len(ours) == len(theirs) == len(mixed.path.read_bytes().splitlines())
     for one, other in zip(ours, theirs, strict=True):
         assert one == other

@@ -57,14 +57,6 @@ table inet tracking {{
     }}
 }}
 """
-TRACKING = """
-table inet tracking {
-    chain inbound {
-        type filter hook input priority filter
-        ct state invalid drop
-    }
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +91,7 @@ def observed() -> Iterator[Observed]:
     capabilities.require("btf")
     with netns.pair(ipv6=True) as link, temporary_path() as path, ExitStack() as stack:
         left, right = link.left, link.right
-        for host, rules in ((left, RULES), (right, TRACKING)):
+        for host, rules in ((left, RULES), (right, conntrack.TRACKING)):
             netns.run(host.ns, f"nft -f - <<'END'\n{rules}\nEND")
             # Chunks of SCTP are made here without its checksum.
             host.run("sysctl", "-qw", "net.netfilter.nf_conntrack_checksum=0")

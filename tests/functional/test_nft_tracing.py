@@ -1,7 +1,6 @@
 """Switching tracing on with ``--allow-system-changes``, and off again however a run ends."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ pytestmark = pytest.mark.timeout(900)
 
 TABLE = "Retis_Table"
 COLLECT = ("collect", "-c", "nft", "--allow-system-changes")
+RETIS = (sys.executable, "-m", "retis_py")
 
 RULES = """
 table inet f {
@@ -75,17 +75,8 @@ def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
         ran = netns.run(
             namespace,
             [
-                *(sys.executable, "-m", "retis_py", "-p", "nft-dropmon"),
-                *(
-                    "collect",
-                    "--allow-system-changes",
-                    "-f",
-                    "udp port 7",
-                    "-o",
-                    str(path),
-                    "--cmd",
-                    SEND,
-                ),
+                *(*RETIS, "-p", "nft-dropmon", "collect", "--allow-system-changes"),
+                *("-f", "udp port 7", "-o", str(path), "--cmd", SEND),
             ],
             timeout=TIME_LIMIT,
         )
@@ -102,16 +93,67 @@ def test_what_was_left_is_removed_and_drops_are_shown(namespace: str) -> None:
     assert rules[str(event["nft"]["rule_handle"])] == "udp dport 7 drop"
 
 
+def test_sort_shows_the_rules_own_text(namespace: str) -> None:
+    """What each verdict is due to: rules, and the policy for an ICMP error.
+
+    The reference reads past the rules.
+    """
+    retis = pytest.importorskip("retis")
+    with temporary_path() as path:
+        collect = ("collect", "-c", "skb,nft", "--allow-system-changes", "-o", str(path))
+        ran = netns.run(namespace, [*RETIS, *collect, "--cmd", SEND], timeout=TIME_LIMIT)
+        made = read(path, cli.Result(ran.returncode, ran.stdout, ran.stderr))
+        own = [event["nft"] for event in made.events if event["nft"]["table_name"] == "f"]
+        text = cli.retis("sort", "--nft-rules", path, timeout=TIME_LIMIT)
+        single = cli.retis("sort", "--nft-rules", "--format", "single-line", path)
+        plain = cli.retis("sort", path, "-o", target := path.with_name("sorted"), "--print")
+        reader = retis.SeriesReader(str(target))
+        theirs = "".join("\n".join(str(e) for e in series) + "\n\n" for series in reader)
+    rules = [
+        "udp dport 7 drop",
+        "udp dport 8 accept",
+        "type filter hook input priority filter; policy accept;",
+        "udp dport 9 drop",
+    ]
+    for nft, rule in zip(own, rules, strict=True):
+        place = f"table f ({nft['table_handle']}) chain input ({nft['chain_handle']})"
+        what = "accept (policy)" if nft["policy"] else f"handle {nft['rule_handle']} {rule[12:]}"
+        assert f"\n  {place} {what}\n    rule: {rule}\n" in text.stdout
+        assert f" {place} {what} rule: {rule}\n" in single.stdout
+    assert (text.exit_code, text.stderr) == (0, "")
+    lines = text.stdout.splitlines()
+    assert plain.stdout.splitlines() == [line for line in lines if "    rule: " not in line]
+    assert plain.stdout == theirs
+
+
+def test_without_the_right_to_change_the_system(namespace: str) -> None:
+    """All privileges but CAP_NET_ADMIN; what was in the file before stays."""
+    before = tables(namespace)
+    without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+    with temporary_path() as path:
+        path.write_text("of yesterday")
+        command = [*without, *RETIS, *COLLECT, "-o", str(path), "--cmd", "true"]
+        ran = netns.run(namespace, command, check=False, timeout=TIME_LIMIT)
+        assert path.read_text() == "of yesterday"
+    warning, line = [line for line in ran.stderr.splitlines() if "[INFO]" not in line]
+    assert "the rules of nftables are not stored in the file: nft failed" in warning
+    assert line == (
+        f"Error: the table inet {TABLE}, which switches nftables' tracing on, cannot be added:"
+        " CAP_NET_ADMIN is needed; run as root, or leave --allow-system-changes out"
+    )
+    assert ran.returncode == 1
+    assert tables(namespace) == before
+
+
 def test_without_the_module(root: None) -> None:
     """One line that says what to do; without kprobes, that they are missing."""
-    subprocess.run(["modprobe", "-r", "nf_tables"], check=False, capture_output=True)
-    result = cli.retis("collect", "-c", "nft", timeout=TIME_LIMIT)
     if capabilities.CAPABILITIES["kprobes"]() is not None:
         expected = "it needs to probe the function __nft_trace_packet, but"
-    elif nftables.is_loaded():
-        pytest.skip("nf_tables cannot be unloaded")
     else:
         expected = "the module nf_tables is not loaded"
+        if not nftables.unload():
+            pytest.skip("nf_tables cannot be unloaded")
+    result = cli.retis("collect", "-c", "nft", "--cmd", "true", timeout=TIME_LIMIT)
     assert result.exit_code == 1
     [line] = [line for line in result.stderr.splitlines() if "INFO" not in line]
     assert line.startswith("Error: collector nft: ")

@@ -1,10 +1,7 @@
 """Events read by us and by the reference reader are the same events with the same text."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interop.event_strategies import FULL, OVS_KINDS, Json, events, hostile_names
+from interop.panics import quiet_stderr
 from retis_py.events.event import decode
 from retis_py.events.jsonl import EventFile
 from retis_py.events.writer import EventWriter
@@ -30,20 +28,6 @@ batches = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """The reference announces each panic on descriptor 2, past sys.stderr."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as null:
-            os.dup2(null.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def write_lines(path: Path, objects: Iterable[Any]) -> Path:

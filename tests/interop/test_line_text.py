@@ -21,16 +21,30 @@ from interop.packet_strategies import repeatable
 from retis_py.events.compat import CURRENT
 from retis_py.events.event import decode, encode
 from retis_py.events.jsonl import EventFile
-from retis_py.events.layout import EVENT_LINE
+from retis_py.events.layout import split_lines, split_series
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
+from retis_py.events.sections.startup import NftRules, NftTable
 from retis_py.events.text import TextFormat, series_text
 from retis_py.process import work
 from retis_py.process.line_text import LineText
 from retis_py.process.work import Damage, Done
 
+# The rule and the policy that FULL names, in its network namespace.
+CHAINS = {FULL["nft"]["chain_name"]: {str(FULL["nft"]["rule_handle"]): "a }", "policy": "b"}}
+RULES = NftRules(
+    [NftTable("inet", FULL["nft"]["table_name"], FULL["nft"]["table_handle"], CHAINS)],
+    FULL["netns"]["inum"],
+)
 FORMATS = [
-    TextFormat(multi_line=multi, utc=utc, link_layer=link_layer, clock_offset=10**18, colour=colour)
-    for multi, utc, link_layer, colour in product((True, False), repeat=4)
+    TextFormat(
+        multi_line=multi,
+        utc=utc,
+        link_layer=link_layer,
+        clock_offset=10**18,
+        colour=colour,
+        nft_rules=RULES if rules else None,
+    )
+    for multi, utc, link_layer, colour, rules in product((True, False), repeat=5)
 ]
 STARTUP: Json = {"common": {"timestamp": 1}, "startup": FULL["startup"]}
 # What ends a part too early for whoever looks for braces and quotes.
@@ -176,8 +190,8 @@ def assert_same_text(
 
 def test_all_names_of_formats() -> None:
     """A new part of the format has its place in FORMATS."""
-    assert len(set(FORMATS)) == 16
-    assert len(TextFormat.__dataclass_fields__) == 5
+    assert len({str(fmt) for fmt in FORMATS}) == 32
+    assert len(TextFormat.__dataclass_fields__) == 6
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -197,8 +211,26 @@ def test_every_spelling(spelling: str, drawn: list[Json], seed: int) -> None:
 def test_what_we_write_is_taken_apart(drawn: list[Json], seed: int) -> None:
     """The tests above would hold as well if all lines were decoded one by one."""
     random = repeatable(seed)
+    lines = [SPELLINGS["ours"](usual(event), random) for event in mixed(drawn, random, 200)]
+    assert len(split_lines(b"".join(line + b"\n" for line in lines))) == len(lines)
+    series = list(series_of(lines, random))
+    assert sum(split_series(b"".join(line + b"\n" for line in series))[1]) == len(lines)
+
+
+def usual(event: Json) -> Json:
+    """The event as it comes from a kernel: at some time, on a CPU."""
+    common = {"timestamp": event["common"]["timestamp"] % 10**18 + 1, "smp_id": 3}
+    return event | {"common": event["common"] | common}
+
+
+@batches
+@given(drawn=pools, seed=seeds)
+def test_rules_of_nftables(drawn: list[Json], seed: int) -> None:
+    """The comparisons above would hold as well if no event had a rule that is known."""
+    random = repeatable(seed)
     lines = [SPELLINGS["ours"](event, random) for event in mixed(drawn, random, 200)]
-    assert sum(EVENT_LINE.fullmatch(f"{line.decode()}\n") is not None for line in lines) > 100
+    text = "".join(typed(UNSORTED, line, TextFormat(nft_rules=RULES))[0].decode() for line in lines)
+    assert text.count("\n    rule: ") > 5
 
 
 @batches

@@ -17,8 +17,8 @@ from interop.meta_evaluation import (
 )
 from interop.meta_expressions import expression, memory_for
 from lab.capabilities import require
+from retis_py.expressions import MAX_LENGTH, MAX_TERMS
 from retis_py.filters.meta import compile_meta_filter
-from retis_py.filters.meta_grammar import MAX_LENGTH, MAX_TERMS
 from retis_py.kernel.btf import Btf
 from unit.filters.made_types import made_types
 

@@ -2,10 +2,7 @@
 
 import base64
 import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from hypothesis import strategies as st
 
 from interop.packet_builders import ethernet, geneve, ipv4, ipv6, samples, sctp, tcp
 from interop.packet_strategies import EXTENSIONS, frames, repeatable, variants
+from interop.panics import quiet_stderr
 from retis_py.packet import packet_text
 
 retis = pytest.importorskip("retis")
@@ -28,20 +26,6 @@ STARTUP = {
     },
 }
 TRUNCATED = "... (truncated or incomplete packet)"
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """The reference announces each panic on descriptor 2, past sys.stderr."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as null:
-            os.dup2(null.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def reference_texts(path: Path, packets: Iterable[bytes]) -> list[str | None]:

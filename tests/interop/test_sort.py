@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lab.startup import STARTUP
 from retis_py.events.jsonl import EventFile
 from retis_py.process import sort as sort_module
 from retis_py.process import work
@@ -24,15 +25,6 @@ retis = pytest.importorskip("retis")
 
 Json = dict[str, Any]
 
-STARTUP: Json = {
-    "common": {"timestamp": 1},
-    "startup": {
-        "retis_version": "v1.7.0",
-        "cmdline": "retis collect",
-        "clock_monotonic_offset": {"sec": 5, "nsec": 7},
-        "machine": {"kernel_release": "6.1", "kernel_version": "#1", "hardware_name": "x86_64"},
-    },
-}
 COMPACT = (",", ":")
 
 

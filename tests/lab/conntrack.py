@@ -18,6 +18,16 @@ _PROTOCOLS = {"icmpv6": "icmp"}
 
 Tuple = dict[str, str]
 
+TRACKING = """
+table inet tracking {
+    chain inbound {
+        type filter hook input priority filter
+        ct state invalid drop
+    }
+}
+"""
+"""A ruleset that has connections tracked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:

@@ -237,6 +237,15 @@ def test_nobody_reads_on(tmp_path: Path, classic: list[str]) -> None:
     assert run.wait() == 141  # as if by SIGPIPE
 
 
+def test_standard_error_is_closed(tmp_path: Path) -> None:
+    """What would be told there is not, and nothing else changes."""
+    out = tmp_path / "out"
+    command = f'"{sys.executable}" -m retis_py pcap -o "{out}" "{PACKETS}" 2>&-'
+    run = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    assert (run.returncode, run.stdout) == (0, b"")
+    assert len(names(out)) == 26
+
+
 def test_without_python_libpcap(tmp_path: Path) -> None:
     (tmp_path / "pylibpcap.py").write_text("raise ImportError('not here')")
     environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}

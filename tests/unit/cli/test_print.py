@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from retis_py.cli.main import cli
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
@@ -152,6 +155,21 @@ def test_a_wrong_option_is_one_line() -> None:
     run = retis_print("--format", "fancy")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith("Error: ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_whether_a_file_can_be_read_is_seen_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not asked beforehand, which has other words and, in access(2), another user."""
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
+    run = CliRunner().invoke(cli, ["print", str(DATA / "test_events.json")])
+    assert (run.exit_code, run.exception) == (0, None)
+    assert "tcp_v4_rcv" in run.output
+
+
+def test_more_processes_than_any_machine_wants() -> None:
+    run = retis_print("-j", "100000000000", DATA / "test_events.json")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "1<=x<=256" in run.stderr
     assert run.stderr.count("\n") == 1
 
 

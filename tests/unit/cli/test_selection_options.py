@@ -70,13 +70,13 @@ def test_what_libpcap_refuses() -> None:
 
 def test_libpcap_is_needed_for_packets_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libpcap, "LIBRARIES", ("libnosuch.so.1",))
-    libpcap._library.cache_clear()
+    libpcap.library.cache_clear()
     try:
         assert given("--where", "dev").matches(EVENT)
         with pytest.raises(MissingPrerequisite, match="packet filters need libpcap"):
             given("-f", "tcp")
     finally:
-        libpcap._library.cache_clear()
+        libpcap.library.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.startup import STARTUP
 from retis_py.cli.main import cli, main
-
-STARTUP = {
-    "common": {"timestamp": 1},
-    "startup": {
-        "retis_version": "v1.7.0",
-        "cmdline": "retis collect",
-        "clock_monotonic_offset": {"sec": 5, "nsec": 7},
-        "machine": {"kernel_release": "6.1", "kernel_version": "#1", "hardware_name": "x86_64"},
-    },
-}
+from retis_py.errors import EventFileError
 
 
 def event(time: int, packet: int, device: str = "eth0") -> dict[str, Any]:
@@ -206,3 +198,26 @@ def test_bad_input(
     code, error = refusal(capsys, *arguments, *name)
     assert code in {1, 2}
     assert message in error
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize("place", ["common", "orig_head", "timestamp", "upcall_ts"])
+def test_a_number_too_large_for_64_bits_is_damage(
+    place: str, separators: tuple[str, str], tmp_path: Path
+) -> None:
+    large = event(10, 1)
+    ovs = {"event_type": "upcall_enqueue", "ret": 0, "cmd": 1, "upcall_ts": 1, "upcall_cpu": 1}
+    large["ovs"] = ovs | {"queue_id": 1}
+    section, field = {
+        "common": ("common", "timestamp"),
+        "upcall_ts": ("ovs", "upcall_ts"),
+    }.get(place, ("skb-tracking", place))
+    large[section][field] = 1 << 64
+    path = tmp_path / "large"
+    lines = [json.dumps(each, separators=separators) for each in (STARTUP, EVENTS[0], large)]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    with pytest.raises(EventFileError, match=r"line 3 \(byte [0-9]+\) is no event: .* 2\^64"):
+        sort(path)
+    out = tmp_path / "out"
+    assert sort(path, "-o", out, "--keep-going").exit_code == 0
+    assert times(out) == [[1], [10]]

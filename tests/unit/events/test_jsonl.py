@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interop.event_strategies import FULL
+from lab.startup import STARTUP
 from retis_py.errors import EventFileError
 from retis_py.events.event import Event, decode, encode
 from retis_py.events.jsonl import EventFile
@@ -22,15 +23,6 @@ from retis_py.events.writer import EventWriter
 
 Json = dict[str, Any]
 
-STARTUP: Json = {
-    "common": {"timestamp": 1},
-    "startup": {
-        "retis_version": "v1.7.0",
-        "cmdline": "retis collect",
-        "clock_monotonic_offset": {"sec": 5, "nsec": 7},
-        "machine": {"kernel_release": "6.1", "kernel_version": "#1", "hardware_name": "x86_64"},
-    },
-}
 FIRST = json.dumps(STARTUP).encode() + b"\n"
 SORTED_FIRST = b"[" + FIRST.strip() + b"]\n"
 

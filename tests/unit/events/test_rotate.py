@@ -7,6 +7,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from retis_py.events.event import Event, decode, encode
 from retis_py.events.rotate import RotatingWriter, find_pieces
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.packet import Packet
+from retis_py.events.sections.startup import NftRules, NftTable
 
 SECTION = {key: value for key, value in FULL["startup"].items() if key != "split_file"}
 STARTUP = decode(json.dumps({"common": {"timestamp": 1}, "startup": SECTION}).encode())
@@ -212,3 +214,19 @@ def test_a_piece_without_its_startup_event_is_taken_away(path: Path) -> None:
     writer.close()
     assert writer.unwritten == 1
     assert [len(piece) for piece in pieces(path)] == [2]
+
+
+@pytest.mark.parametrize(("limit", "in_all"), [(100_000, True), (10_000, False)])
+def test_long_ruleset_is_in_the_first_piece_only(path: Path, limit: int, in_all: bool) -> None:
+    rules = NftRules([NftTable("ip", "t", 1, {"c": {"1": "accept" * 1000}})], netns=1)
+    assert STARTUP.startup is not None
+    section = msgspec.structs.replace(STARTUP.startup, nft_rules=rules)
+    startup = msgspec.structs.replace(STARTUP, startup=section)
+    with RotatingWriter(path, limit, startup) as writer:
+        for number in range(20):
+            writer.write(event(number, limit // 5))
+    first, *others = (events[0]["startup"] for events in pieces(path))
+    assert len(others) > 2
+    assert "nft_rules" in first
+    assert {"nft_rules" in other for other in others} == {in_all}
+    assert {other["cmdline"] for other in others} == {first["cmdline"]}

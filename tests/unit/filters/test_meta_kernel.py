@@ -14,8 +14,8 @@ import pytest
 
 from lab.capabilities import require
 from retis_py.collect.loader import Loader, ProgramType
+from retis_py.expressions import MAX_LENGTH, MAX_TERMS
 from retis_py.filters.meta import compile_meta_filter
-from retis_py.filters.meta_grammar import MAX_LENGTH, MAX_TERMS
 from retis_py.kernel.btf import Btf
 from unit.collect.running import Runner, compile_text
 from unit.filters.made_types import VIA, made_types

@@ -147,7 +147,7 @@ def test_libpcap_takes_too_long() -> None:
 
 def test_without_libpcap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libpcap, "LIBRARIES", ("libnosuch.so.1",))
-    libpcap._library.cache_clear()
+    libpcap.library.cache_clear()
     with pytest.raises(MissingPrerequisite, match=r"libnosuch.*apt-get install libpcap0\.8"):
         compile_packet_filter("tcp")
     monkeypatch.undo()

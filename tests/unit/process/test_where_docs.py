@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from retis_py.errors import UsageError
+from retis_py.expressions import MAX_LENGTH, MAX_TERMS
 from retis_py.process.where import compile_where
 from retis_py.process.where_fields import Kind, comparable
-from retis_py.process.where_grammar import MAX_DEPTH, MAX_LENGTH, MAX_TERMS
+from retis_py.process.where_grammar import MAX_DEPTH
 
 PAGE = (Path(__file__).parents[3] / "docs" / "where.md").read_text()
 KINDS = {
