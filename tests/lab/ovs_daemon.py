@@ -1,14 +1,18 @@
 """A stand-in for ovs-vswitchd: passes the daemon's USDT probes when it is told to.
 
-It is a process of that name with probes of those names, for kernels without Open vSwitch. What is
-in its memory, and in which order it does what, is the test's choice.
+It is a process with probes of those names, for kernels without Open vSwitch. What is in its memory,
+and in which order it does what, is the test's choice.
 """
 
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PROGRAM = f"vswitchd-{os.getpid()}"
+"""Its name: not the daemon's, of which one may be running here."""
 
 # Registers are where the notes say; the probe is a nop.
 SOURCE = r"""
@@ -66,7 +70,7 @@ int main(void)
 
 def build(folder: Path, *, probes: bool = True) -> Path:
     """Compile it; without ``probes`` it has no notes."""
-    source, path = folder / "daemon.c", folder / "ovs-vswitchd"
+    source, path = folder / "daemon.c", folder / PROGRAM
     idle = "int main(void) { char c; return read(0, &c, 1) < 0; }"
     source.write_text(SOURCE if probes else idle)
     # Not position independent: notes have addresses without relocations.

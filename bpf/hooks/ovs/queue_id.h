@@ -23,6 +23,7 @@ struct queue_view {
 };
 
 BPF_TABLE("percpu_array", u32, struct queue_view, queue_views, 2);
+BPF_TABLE("array", u32, u32, ovs_cutlen_is_limit, 1);
 
 /* For the verifier, which does not always know what the compiler does. */
 static u32 within_room(u32 number)
@@ -134,12 +135,31 @@ static u32 accelerated_tag(struct sk_buff *skb)
 	return (u32)READ(skb->vlan_proto) | (u32)bpf_htons(READ(skb->vlan_tci)) << 16;
 }
 
-/* Of a packet in the kernel, without the last ``cut`` bytes, which are not sent along. False where
- * there is no room to do so.
+/* How much of a packet is sent, tag included. ``cutlen`` was what to cut off and 0 for a whole packet; in
+ * kernels of 2026, stable ones too, it is what to leave and U32_MAX for a whole packet. Its name and type
+ * are the same: whole packets tell.
  */
-static bool hash_skb(struct sk_buff *skb, u32 cut, u32 *hash)
+static u32 length_sent(u32 length, u32 cutlen)
+{
+	u32 zero = 0, *is_limit;
+
+	if (!cutlen)
+		return length;
+	is_limit = ovs_cutlen_is_limit.lookup(&zero);
+	if (!is_limit)
+		return length;
+	if (cutlen >= length) {
+		*is_limit = 1;
+		return length;
+	}
+	return *is_limit ? cutlen : length - cutlen;
+}
+
+/* Of a packet in the kernel as far as it is sent. False where there is no room to do so. */
+static bool hash_skb(struct sk_buff *skb, u32 cutlen, u32 *hash)
 {
 	u32 tag = accelerated_tag(skb), tag_size = tag ? QUEUE_TAG_SIZE : 0;
+	u32 sent = length_sent(READ(skb->len) + tag_size, cutlen);
 	struct queue_view *v = take_view();
 	struct packet_view packet = {};
 	u32 size;
@@ -149,7 +169,7 @@ static bool hash_skb(struct sk_buff *skb, u32 cut, u32 *hash)
 		return false;
 	to = (u8 *)v->words;
 	packet.start = (u64)READ(skb->data);
-	packet.len = READ(skb->len) - cut;
+	packet.len = sent > tag_size ? sent - tag_size : 0;
 	packet.linear = READ(skb->len) - READ(skb->data_len);
 #ifdef DIRECT_MAP
 	struct gathered *gathered = gather(&packet, skb, QUEUE_BYTES);
@@ -167,7 +187,7 @@ static bool hash_skb(struct sk_buff *skb, u32 cut, u32 *hash)
 #ifdef DIRECT_MAP
 	release_gathered(gathered);
 #endif
-	*hash = hash_view(v, packet.len + tag_size);
+	*hash = hash_view(v, sent);
 	return true;
 }
 

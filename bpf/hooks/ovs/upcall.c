@@ -40,14 +40,14 @@ static bool belongs_to_upcall(struct retis_context *c, u64 task)
 static void begin_enqueue(struct retis_context *c, u64 task)
 {
 	struct ovs_upcall *upcall = ovs_upcalls.lookup(&task);
-	u32 hash = 0, cut = (u64)word_at(c->ctx, OVS_PLACE_CUTLEN);
+	u32 hash = 0, cutlen = (u64)word_at(c->ctx, OVS_PLACE_CUTLEN);
 
 	if (!upcall)
 		return;
 	upcall->enqueued = c->timestamp;
 	upcall->queue_hash = 0;
 	upcall->queue_id = 0;
-	if (!hash_skb(c->skb, cut, &hash)) {
+	if (!hash_skb(c->skb, cutlen, &hash)) {
 		count_loss(c, LOSS_BUFFER_BUSY);
 		return;
 	}

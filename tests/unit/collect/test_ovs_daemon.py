@@ -5,14 +5,14 @@ import logging
 import platform
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from lab import ovs_daemon
 from lab.capabilities import require
-from lab.ovs_daemon import Daemon
+from lab.ovs_daemon import PROGRAM, Daemon
 from retis_py.collect.compiler import Compiled
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, ProgramType
@@ -88,7 +88,10 @@ def switch(program: tuple[Compiled, tuple[Part, ...]], open_descriptors: None) -
     compiled, parts = program
     with Loader(compiled, {"events": RING, "losses": 64}) as loader:
         decoder = Decoder(parts, [], hex)
-        probes = UserProbes(loader, decoder, OvsCollector(True).usdt_probes())
+        requests = [
+            replace(request, program=PROGRAM) for request in OvsCollector(True).usdt_probes()
+        ]
+        probes = UserProbes(loader, decoder, requests)
         ring = RingBuffer(loader.maps["events"], RING)
         runner = Runner(loader.load("hash_user", ProgramType.RAW_TRACEPOINT))
         yield Switch(loader, decoder, probes, ring, runner)
@@ -152,7 +155,7 @@ def test_a_packet_on_its_way(switch: Switch, daemon: Daemon, path: Path) -> None
         assert event.userspace.probe_type == "usdt"
         assert event.userspace.path == str(path)
         assert event.userspace.pid == event.userspace.tid == event.common.task.tgid == daemon.pid
-        assert event.common.task.comm == "ovs-vswitchd"
+        assert event.common.task.comm == PROGRAM
         assert path.stat().st_size > event.userspace.ip - 0x400000 > 0
     began = events[0].common.timestamp
     assert received(events[0]) == RecvUpcall(MISS, 100, KEY_SIZE, queue_id, began, 0)
@@ -270,7 +273,7 @@ def test_daemons_come_and_go(
 ) -> None:
     caplog.set_level(logging.INFO)
     assert not switch.probes.attach()
-    assert "no process runs ovs-vswitchd" in caplog.text
+    assert f"no process runs {PROGRAM}" in caplog.text
     with ovs_daemon.running(path) as first:
         assert len(attached(switch)) == 3
         assert f"process {first.pid} ({path}): 3 USDT probe(s) attached" in caplog.text

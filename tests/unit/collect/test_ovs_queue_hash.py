@@ -57,11 +57,12 @@ class Hashes:
     """Both programs; the offsets of an skb's members in bytes."""
 
     fakes: Map
+    cutlen_is_limit: Map
     kernel: Runner
     user: Runner
     offset: Callable[[str], int]
 
-    def of_skb(self, data: bytes, tag: tuple[int, int] | None = None, cut: int = 0) -> int:
+    def of_skb(self, data: bytes, tag: tuple[int, int] | None = None, cutlen: int = 0) -> int:
         skb = bytearray(SKB_SIZE)
         struct.pack_into("=I", skb, self.offset("len"), len(data))
         if tag is not None:
@@ -69,7 +70,7 @@ class Hashes:
             struct.pack_into(">H", skb, self.offset("vlan_proto"), tag[0])
             struct.pack_into("=H", skb, self.offset("vlan_tci"), tag[1])
         self.fakes.update(bytes(4), bytes(skb) + data.ljust(1024, b"\xee"))
-        return self.kernel(cut)
+        return self.kernel(cutlen)
 
     def of_message(self, data: bytes) -> int:
         buffer = ctypes.create_string_buffer(data + b"\xdd" * 64)
@@ -89,19 +90,33 @@ def hashes(types: Types) -> Iterator[Hashes]:
         kernel, user = (
             Runner(loader.load(name, ProgramType.RAW_TRACEPOINT)) for name in compiled.functions
         )
-        yield Hashes(loader.maps["fakes"], kernel, user, lambda name: members[name].bit_offset // 8)
+        yield Hashes(
+            loader.maps["fakes"],
+            loader.maps["ovs_cutlen_is_limit"],
+            kernel,
+            user,
+            lambda name: members[name].bit_offset // 8,
+        )
 
 
 def frame(ethertype: int, rest: bytes) -> bytes:
     return ADDRESSES + struct.pack(">H", ethertype) + rest
 
 
-@given(data=st.binary(max_size=200), extra=st.integers(0, 40))
-def test_any_bytes(hashes: Hashes, data: bytes, extra: int) -> None:
-    """What is cut off counts for nothing."""
+@given(data=st.binary(max_size=200))
+def test_any_bytes(hashes: Hashes, data: bytes) -> None:
+    assert hashes.of_skb(data) == hashes.of_message(data)
+
+
+@given(data=st.binary(min_size=14, max_size=200), extra=st.integers(0, 40))
+def test_what_is_cut_off_does_not_count(hashes: Hashes, data: bytes, extra: int) -> None:
+    """Kernels say how much it is, or how much it is not, which whole packets tell."""
     expected = hashes.of_message(data)
-    assert hashes.of_skb(data) == expected
-    assert hashes.of_skb(data + b"\x55" * extra, cut=extra) == expected
+    longer = data + b"\x55" * extra
+    hashes.cutlen_is_limit.update(bytes(4), bytes(4))
+    assert hashes.of_skb(longer, cutlen=extra) == expected
+    assert hashes.of_skb(data, cutlen=0xFFFFFFFF) == expected
+    assert hashes.of_skb(longer, cutlen=len(data)) == expected
 
 
 @given(
