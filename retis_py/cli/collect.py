@@ -92,6 +92,19 @@ def _split(
     help="Follow packets of Open vSwitch to user space and back: probe ovs-vswitchd, too (USDT).",
 )
 @click.option(
+    "--ovs-enrich-flows",
+    is_flag=True,
+    help="Ask ovs-vswitchd for the flows that packets hit: datapath flow and OpenFlow rules.",
+)
+@click.option(
+    "--ovs-enrich-rate",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="With --ovs-enrich-flows: requests to ovs-vswitchd a second, at most.",
+)
+@click.option(
     "-o",
     "--out",
     metavar="[FILE]",
@@ -162,6 +175,8 @@ def collect_command(
     snaplen: int,
     nft_verdicts: tuple[str, ...],
     ovs_track: bool,
+    ovs_enrich_flows: bool,
+    ovs_enrich_rate: int,
     out: Path | None,
     out_rotate: int | None,
     print_too: bool,
@@ -203,6 +218,8 @@ def collect_command(
                 snaplen=snaplen,
                 nft_verdicts=nft_verdicts,
                 ovs_track=ovs_track,
+                ovs_enrich_flows=ovs_enrich_flows,
+                ovs_enrich_rate=ovs_enrich_rate,
                 out=out,
                 out_rotate=out_rotate,
                 print_too=print_too,

@@ -16,6 +16,8 @@ from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
 from retis_py.cli.text_output import coloured
 from retis_py.collect.compiler import Compiler
+from retis_py.collect.enrich import FlowEnricher
+from retis_py.collect.flow_questions import FlowQuestions
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.session import Session, size_of_ring
@@ -63,6 +65,8 @@ class CollectOptions:
     snaplen: int
     nft_verdicts: tuple[str, ...]
     ovs_track: bool
+    ovs_enrich_flows: bool
+    ovs_enrich_rate: int
     out: Path | None
     out_rotate: int | None
     print_too: bool
@@ -96,7 +100,7 @@ class Collection:
             perf_buffer=options.perf_buffer,
             load_each=options.load_each,
             collector_options=CollectorOptions(
-                sections, options.snaplen, verdicts, options.ovs_track
+                sections, options.snaplen, verdicts, options.ovs_track, options.ovs_enrich_flows
             ),
         )
         self._text_format = options.text_format
@@ -147,8 +151,9 @@ class Collection:
             _touch(options.ready_file)
             if options.cmd is not None:
                 stop.run(options.cmd)
+            enricher = self._enricher(plan)
             try:
-                self._run(session, stop, writer, printer)
+                losses = self._run(session, stop, writer, printer, enricher)
             except EventFileError:
                 session.stop()
                 received = session.events + session.pending
@@ -161,7 +166,7 @@ class Collection:
             finally:
                 self._status.clear()
                 stop.finish()
-            _report(session.events, session.losses())
+            _report(session.events, losses)
             if isinstance(writer, RotatingWriter):
                 pieces = writer.pieces
                 what = "file" if len(pieces) == 1 else "files"
@@ -183,14 +188,28 @@ class Collection:
                     raise
                 log.warning("%s", error)
 
+    def _enricher(self, plan: Plan) -> FlowEnricher | None:
+        if not self._options.ovs_enrich_flows or all(c.name != "ovs" for c in plan.collectors):
+            return None
+        return FlowEnricher(FlowQuestions(self._options.ovs_enrich_rate))
+
     def _run(
-        self, session: Session, stop: Stop, writer: EventWriter | None, printer: Printer | None
-    ) -> None:
+        self,
+        session: Session,
+        stop: Stop,
+        writer: EventWriter | None,
+        printer: Printer | None,
+        enricher: FlowEnricher | None,
+    ) -> Losses:
+        """Handle events until the end; return what was lost until then."""
         handlers: list[Callable[[Event], None]] = []
         if writer is not None:
             handlers.append(writer.write)
         if printer is not None:
             handlers.append(printer.event)
+        if enricher is not None:
+            handlers.append(enricher.see)
+            enricher.start()
 
         def handle(event: Event) -> None:
             self._status.clear()
@@ -198,6 +217,8 @@ class Collection:
                 handler(event)
 
         def idle() -> None:
+            for event in enricher.poll() if enricher is not None else ():
+                handle(event)
             if printer is not None:
                 printer.flush()
             if writer is not None:
@@ -211,6 +232,12 @@ class Collection:
 
         session.run(handle, is_over, idle, self._options.stop_after)
         idle()
+        losses = session.losses()
+        if enricher is not None:
+            for event in enricher.finish():
+                handle(event)
+            idle()
+        return losses
 
     def _printer(self) -> Printer:
         if sys.stdout is None:

@@ -75,6 +75,8 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
     log.info("Collector(s) started: %s", ", ".join(c.name for c in collectors))
     if options.collector_options.ovs_track and all(c.name != "ovs" for c in collectors):
         log.warning("--ovs-track follows no packets: the collector ovs is not among them")
+    if options.collector_options.ovs_enrich_flows and all(c.name != "ovs" for c in collectors):
+        log.warning("--ovs-enrich-flows finds no flows: the collector ovs is not among them")
 
     requests = _requests(options, collectors, host)
     if not requests:

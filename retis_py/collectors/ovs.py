@@ -63,7 +63,8 @@ _USDT_PROBES = (
 class OvsCollector(Collector):
     """Reports upcalls, flow lookups and actions.
 
-    With ``track`` packets are followed to user space and back: ovs-vswitchd is probed too.
+    With ``track`` packets are followed to user space and back: ovs-vswitchd is probed too. With
+    ``enrich_flows`` somebody asks the daemon for the flows that lookups have found.
     """
 
     name = "ovs"
@@ -75,8 +76,9 @@ class OvsCollector(Collector):
     modules = (_MODULE,)
     reads_pages = True
 
-    def __init__(self, track: bool = False) -> None:
+    def __init__(self, track: bool = False, enrich_flows: bool = False) -> None:
         self._track = track
+        self._enrich_flows = enrich_flows
 
     def check(self, host: Host, types: Types) -> None:
         """Check that the datapath is there and its types are known."""
@@ -98,6 +100,11 @@ class OvsCollector(Collector):
             if self._track:
                 log.warning(
                     "--ovs-track: packets are not followed to user space, since %s",
+                    host.kprobes_unavailable,
+                )
+            if self._enrich_flows:
+                log.warning(
+                    "--ovs-enrich-flows: no flows to ask for, as lookups are not seen, since %s",
                     host.kprobes_unavailable,
                 )
 

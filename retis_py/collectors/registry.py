@@ -31,6 +31,7 @@ class CollectorOptions:
     snaplen: int = 255
     nft_verdicts: int = parse_nft_verdicts(DEFAULT_NFT_VERDICTS)
     ovs_track: bool = False
+    ovs_enrich_flows: bool = False
 
 
 def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
@@ -43,7 +44,7 @@ def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
         NsCollector(),
         CtCollector(),
         NftCollector(options.nft_verdicts),
-        OvsCollector(options.ovs_track),
+        OvsCollector(options.ovs_track, options.ovs_enrich_flows),
     )
 
 

@@ -1,0 +1,148 @@
+"""Flows in words: what a live ovs-vswitchd says of the flows that packets hit."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lab import capabilities, cli, ovs
+from lab.collection import Event, collect, read, temporary_path
+from lab.journeys import of_type, sort
+from lab.netns import wait_until
+from lab.reference import read_alike
+from retis_py.events.sections.ovs_detrace import ufid_text
+
+pytestmark = pytest.mark.timeout(900)
+
+COLLECTORS = "skb,skb-tracking,ovs"
+REQUEST = re.compile(r"\|received request (dpctl/get-flow|ofproto/detrace|list-commands)\[")
+FLOWS, FIRST_PORT, RATE = 60, 5000, 5
+RULES = ("ip,in_port=1 actions=output:2", "ip,in_port=2 actions=output:1")
+
+
+@pytest.fixture(scope="module")
+def bridge() -> Iterator[ovs.Bridge]:
+    for name in ("root", "btf", "kprobes", "openvswitch"):
+        capabilities.require(name)
+    with ovs.bridge() as made:
+        # Flows are to be there still when a collection has ended, which takes long when emulated.
+        made.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
+        yield made
+
+
+def test_without_the_collector() -> None:
+    capabilities.require("btf")
+    arguments = ("-c", "skb", "-p", "tp:skb:kfree_skb", "--ovs-enrich-flows", "--print-bpf")
+    result = cli.retis("collect", *arguments)
+    assert result.exit_code == 0
+    assert "[WARN] --ovs-enrich-flows finds no flows: the collector ovs is not" in result.stderr
+
+
+def steady(text: str) -> str:
+    """A flow as text without what changes with each packet."""
+    return re.sub(r"\b(packets|bytes|used|duration|n_packets|n_bytes)[:=][^, ]+,? ?", "", text)
+
+
+def test_rules_stand_under_the_lookup(bridge: ovs.Bridge) -> None:
+    """Of all packets that hit the flow, the first of them too."""
+    switch = bridge.switch
+    bridge.set_flows(*RULES)
+    switch.forget_flows()
+    left, right = bridge.hosts[:2]
+    command = f"{left.prefix} ping -c 6 -i 0.5 -W 20 {right.ip4}; sleep 2"
+    with temporary_path() as path:
+        arguments = ("-c", COLLECTORS, "-f", "icmp", "--ovs-enrich-flows")
+        made = collect(*arguments, path=path, cmd=command)
+        read_alike(path)
+        journeys = sort(made)
+        shown = cli.retis("sort", path).stdout
+
+    told = {ufid_text(tuple(e["ovs-detrace"]["ufid"])): e for e in of_flows(made.events)}
+    assert len(told) == len(of_flows(made.events)) == 2
+    for ufid, event in told.items():
+        section = event["ovs-detrace"]
+        assert steady(section["dpflow"]) == steady(switch.appctl("dpctl/get-flow", f"ufid:{ufid}"))
+        bridge_name, rule = section["ofpflows"]
+        assert bridge_name == bridge.name
+        assert any(rule.endswith(each.replace(" ", ",")) for each in RULES)
+        assert steady(rule) in steady(switch.detrace(ufid))
+
+    lookups = [e["ovs"] for series in journeys.series for e in of_type("flow_lookup", series)]
+    hits = [lookup for lookup in lookups if lookup["flow"]]
+    assert len(hits) == 10  # but for the first request and reply, which are upcalls
+    for lookup in hits:
+        section = told[ufid_text(tuple(lookup["ufid"]))]["ovs-detrace"]
+        assert lookup["dpflow"] == section["dpflow"]
+        assert lookup["ofpflows"] == section["ofpflows"]
+    lines = r"\n +flow hit .*\n +odpflow .*\n +openflow\n +\S+\n .*actions=output:2\n"
+    assert re.search(lines, shown)
+    assert f"process {switch.pid} (" in made.result.stderr
+    assert "2 flow(s) of Open vSwitch described" in made.result.stderr
+
+
+def of_flows(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if "ovs-detrace" in event]
+
+
+def test_rate_limit(bridge: ovs.Bridge) -> None:
+    """Counted in the daemon's log, of more flows than can be asked for."""
+    switch = bridge.switch
+    left, right = bridge.hosts[:2]
+    # A rule that looks at the port makes a flow for each.
+    ports = range(FIRST_PORT, FIRST_PORT + FLOWS)
+    bridge.set_flows(*RULES, *(f"in_port=1,udp,tp_dst={p},actions=output:2" for p in ports))
+    switch.forget_flows()
+    switch.appctl("vlog/set", "unixctl:file:dbg")
+    # The second time all have one.
+    sending = f"echo ovs > /dev/udp/{right.ip4}/$port"
+    script = f"for n in 1 2; do for port in {' '.join(map(str, ports))}; do {sending}; done; done"
+    before = len(switch.daemon_log)
+    with temporary_path() as path:
+        arguments = ("-c", COLLECTORS, "-f", f"udp and host {right.ip4}", "--ovs-enrich-flows")
+        rate = ("--ovs-enrich-rate", str(RATE))
+        command = f"{left.prefix} bash -c {shlex.quote(script)}; sleep 4"
+        made = collect(*arguments, *rate, path=path, cmd=command)
+    log = switch.daemon_log[before:]
+    bridge.set_flows(*ovs.JOINED)
+    asked = [clock(line) for line in log.splitlines() if REQUEST.search(line)]
+    assert len(asked) >= 4 * RATE  # the limit, and not the daemon, was what held it up
+    # The log's times are of the daemon, which may come late to a request.
+    assert len(asked) <= (asked[-1] - asked[0] + 1) * RATE
+    assert re.search(r"flow\(s\) of Open vSwitch described; .*not asked for", made.result.stderr)
+
+
+def clock(line: str) -> float:
+    """The time of a line of the daemon's log, s: ``2026-11-21T10:20:30.123Z|00012|…``."""
+    hours, minutes, seconds = line.partition("T")[2].partition("Z")[0].split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def test_daemon_is_restarted(bridge: ovs.Bridge) -> None:
+    """While flows are asked for: said, and flows are asked for again."""
+    switch, before = bridge.switch, bridge.switch.pid
+    bridge.set_flows(*RULES)
+    left, right = bridge.hosts[:2]
+    with temporary_path() as path:
+        arguments = ("-c", COLLECTORS, "-f", "icmp", "--ovs-enrich-flows", "-o", path)
+        with cli.background("collect", *arguments) as running:
+            left.run("ping", "-c3", "-i0.5", "-W20", right.ip4)
+            wait_until(lambda: has_rules(path), "the first flows", ovs.TIME_LIMIT)
+            switch.stop_daemon()
+            switch.start_daemon()
+            bridge.set_flows(*RULES)
+            switch.forget_flows()
+            left.run("ping", "-c3", "-i0.5", "-W20", right.ip4)
+            again = f"process {switch.pid} ("
+            wait_until(lambda: again in running.output(), "the message", ovs.TIME_LIMIT)
+            result = running.stop()
+        assert result.exit_code == 0, result.stderr
+        events = of_flows(read(path, result).events)
+    assert len({e["ovs-detrace"]["flow"] for e in events}) == len(events) >= 4
+    assert f"process {before} (" in result.stderr
+    assert result.stderr.count("flows are not asked for") == 1
+
+
+def has_rules(path: Path) -> bool:
+    return b'"ovs-detrace"' in path.read_bytes()
