@@ -24,10 +24,14 @@ _REMEMBERED = 100_000
 
 
 class FlowEnricher:
-    """Asks for each flow that a packet has hit, once; to be started before ``see`` is called."""
+    """Asks for each flow that a packet has hit, once; to be started before ``see`` is called.
 
-    def __init__(self, questions: FlowQuestions) -> None:
+    What is still to be asked at the end gets ``last_chance`` (s).
+    """
+
+    def __init__(self, questions: FlowQuestions, last_chance: float = LAST_CHANCE) -> None:
         self._questions = questions
+        self._last_chance = last_chance
         self._known: dict[FlowKey, None] = {}
         self._refused: dict[FlowKey, None] = {}
         self._answered = 0
@@ -69,12 +73,12 @@ class FlowEnricher:
     def finish(self) -> list[Event]:
         """Wait a little for what is still to be asked, and return the last answers.
 
-        Says how many flows were described, and how many were not. Takes ``LAST_CHANCE`` at most,
-        and half a second.
+        Says how many flows were described, and how many were not. Takes half a second more than
+        ``last_chance`` at most.
         """
-        self._deadline = time.monotonic() + LAST_CHANCE
+        self._deadline = time.monotonic() + self._last_chance
         self._wake.set()
-        self._thread.join(LAST_CHANCE)
+        self._thread.join(self._last_chance)
         self._stopped = True
         self._wake.set()
         self._questions.abort()

@@ -36,7 +36,7 @@ class Lab:
         self.questions = FlowQuestions(
             rate,
             self.find,
-            lambda where: Vswitchd(where, time_limit=0.2),
+            lambda where: Vswitchd(where, time_limit=0.1),
             lambda: self.now,
         )
 
