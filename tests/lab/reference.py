@@ -17,6 +17,8 @@ def read_alike(path: Path) -> list[Event]:
     theirs = list(retis.EventFile(str(path)).events())
     with EventFile(path) as file:
         ours = list(file.events())
-    assert [str(event) for event in ours] == [str(event) for event in theirs]
+    assert len(ours) == len(theirs)
+    for our, their in zip(ours, theirs, strict=True):
+        assert str(our) == str(their), f"ours:\n{our}\ntheirs:\n{their}"
     assert [e.to_dict() for e in ours[1:]] == [e.to_dict() for e in theirs[1:]]
     return ours

@@ -37,6 +37,11 @@ static u32 within_batch(u32 number)
 	return number & (OVS_BATCH_MAX - 1);
 }
 
+/* In each round of a loop over a batch: both its ends are compared then, the constant one for the
+ * verifier.
+ */
+#define KEEP_BOTH_ENDS(i) asm volatile("" : "+r"(i))
+
 static u32 hash_flow_key(void *key, u64 length)
 {
 	u64 hash = length, words[OVS_KEY_PIECE / sizeof(u64)], size;
@@ -86,6 +91,7 @@ static u32 find_buffer(struct ovs_batch *batch, u64 key)
 	u32 count = batch->count, i;
 
 	for (i = 0; i < OVS_BATCH_MAX; i++) {
+		KEEP_BOTH_ENDS(i);
 		if (i >= count || batch->packets[i].key == key)
 			break;
 	}
@@ -255,6 +261,7 @@ int put_flow(struct pt_regs *ctx)
 	hash = hash_flow_key((void *)put.key, put.key_size);
 	count = batch->count;
 	for (i = 0; i < OVS_BATCH_MAX; i++) {
+		KEEP_BOTH_ENDS(i);
 		if (i >= count)
 			return 0;
 		if (batch->packets[i].key_hash == hash)
@@ -317,6 +324,7 @@ int execute_packet(struct pt_regs *ctx)
 		return 0;
 	count = batch->count;
 	for (i = 0; i < OVS_BATCH_MAX; i++) {
+		KEEP_BOTH_ENDS(i);
 		if (i >= count)
 			return 0;
 		if (batch->packets[i].data == data)
