@@ -126,7 +126,7 @@ class FlowQuestions:
         return self._next_request - self._clock()
 
     def give_up(self) -> int:
-        """Answer what waits with what is known; return of how many flows nothing is."""
+        """Answer what waits with what is known; return how many flows there is nothing of."""
         with self._lock:
             waiting = [question for _, _, question in self._waiting]
             self._waiting.clear()
@@ -166,6 +166,8 @@ class FlowQuestions:
 
     def _ask(self, question: _Question, now: float) -> None:
         """Send the next request of a question."""
+        if question.daemon not in self._daemons:  # lost meanwhile, by another question
+            question.daemon = None
         daemon = question.daemon
         if daemon is None:
             daemon = next((d for d in self._daemons if d not in question.asked), None)

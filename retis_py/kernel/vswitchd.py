@@ -5,6 +5,7 @@ latter is known from Open vSwitch 3.4 on.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ _DETRACE = "ofproto/detrace"
 
 # Each bridge's OpenFlow sockets, which are not the daemon's.
 _OF_BRIDGES = (".mgmt", ".snoop")
+
+# Num RefCount Protocol Flags Type St Inode Path (net/unix/af_unix.c, unix_seq_show). Anybody may
+# bind to a path with a line break in it.
+_BOUND = re.compile(
+    r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} (?P<flags>[0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2}"
+    r" +(?P<inode>\d+) (?P<path>/.*)"
+)
 _LISTENS = 0x10000  # __SO_ACCEPTCON
 
 
@@ -147,15 +155,10 @@ def _listening(folder: Path) -> list[str]:
         lines = (folder / "net" / "unix").read_text(errors="surrogateescape").split("\n")
     except OSError:  # gone meanwhile, or not this user's
         return []
-    # Num RefCount Protocol Flags Type St Inode Path (net/unix/af_unix.c, unix_seq_show).
-    table = (line.split(maxsplit=7) for line in lines[1:])
     return [
-        fields[7]
-        for fields in table
-        if len(fields) == 8
-        and int(fields[3], 16) & _LISTENS
-        and f"socket:[{fields[6]}]" in own
-        and fields[7].startswith("/")
+        bound["path"]
+        for bound in map(_BOUND.fullmatch, lines)
+        if bound and int(bound["flags"], 16) & _LISTENS and f"socket:[{bound['inode']}]" in own
     ]
 
 
@@ -175,6 +178,8 @@ def _is_socket(path: Path) -> bool:
         return path.is_socket()
     except PermissionError:
         return True  # connecting will tell
+    except OSError:
+        return False
 
 
 def _same(one: Path, other: Path) -> bool:

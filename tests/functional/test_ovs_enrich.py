@@ -3,14 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
 from lab import capabilities, cli, ovs
-from lab.collection import Event, collect, read, temporary_path
+from lab.collection import Event, collect, temporary_path
 from lab.journeys import of_type, sort
-from lab.netns import wait_until
 from lab.reference import read_alike
 from retis_py.events.sections.ovs_detrace import ufid_text
 
@@ -18,7 +16,7 @@ pytestmark = pytest.mark.timeout(900)
 
 COLLECTORS = "skb,skb-tracking,ovs"
 REQUEST = re.compile(r"\|received request (dpctl/get-flow|ofproto/detrace|list-commands)\[")
-FLOWS, FIRST_PORT, RATE = 60, 5000, 5
+FLOWS, FIRST_PORT, RATE = 40, 5000, 2
 RULES = ("ip,in_port=1 actions=output:2", "ip,in_port=2 actions=output:1")
 
 
@@ -32,16 +30,9 @@ def bridge() -> Iterator[ovs.Bridge]:
         yield made
 
 
-def test_without_the_collector() -> None:
-    capabilities.require("btf")
-    arguments = ("-c", "skb", "-p", "tp:skb:kfree_skb", "--ovs-enrich-flows", "--print-bpf")
-    result = cli.retis("collect", *arguments)
-    assert result.exit_code == 0
-    assert "[WARN] --ovs-enrich-flows finds no flows: the collector ovs is not" in result.stderr
-
-
 def steady(text: str) -> str:
     """A flow as text without what changes with each packet."""
+    text = text.strip()
     return re.sub(r"\b(packets|bytes|used|duration|n_packets|n_bytes)[:=][^, ]+,? ?", "", text)
 
 
@@ -92,7 +83,8 @@ def test_rate_limit(bridge: ovs.Bridge) -> None:
     left, right = bridge.hosts[:2]
     # A rule that looks at the port makes a flow for each.
     ports = range(FIRST_PORT, FIRST_PORT + FLOWS)
-    bridge.set_flows(*RULES, *(f"in_port=1,udp,tp_dst={p},actions=output:2" for p in ports))
+    rule = "priority=40000,in_port=1,udp,tp_dst={},actions=output:2"
+    bridge.set_flows(*RULES, *map(rule.format, ports))
     switch.forget_flows()
     switch.appctl("vlog/set", "unixctl:file:dbg")
     # The second time all have one.
@@ -102,7 +94,7 @@ def test_rate_limit(bridge: ovs.Bridge) -> None:
     with temporary_path() as path:
         arguments = ("-c", COLLECTORS, "-f", f"udp and host {right.ip4}", "--ovs-enrich-flows")
         rate = ("--ovs-enrich-rate", str(RATE))
-        command = f"{left.prefix} bash -c {shlex.quote(script)}; sleep 4"
+        command = f"{left.prefix} bash -c {shlex.quote(script)}; sleep 3"
         made = collect(*arguments, *rate, path=path, cmd=command)
     log = switch.daemon_log[before:]
     bridge.set_flows(*ovs.JOINED)
@@ -117,32 +109,3 @@ def clock(line: str) -> float:
     """The time of a line of the daemon's log, s: ``2026-11-21T10:20:30.123Z|00012|…``."""
     hours, minutes, seconds = line.partition("T")[2].partition("Z")[0].split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def test_daemon_is_restarted(bridge: ovs.Bridge) -> None:
-    """While flows are asked for: said, and flows are asked for again."""
-    switch, before = bridge.switch, bridge.switch.pid
-    bridge.set_flows(*RULES)
-    left, right = bridge.hosts[:2]
-    with temporary_path() as path:
-        arguments = ("-c", COLLECTORS, "-f", "icmp", "--ovs-enrich-flows", "-o", path)
-        with cli.background("collect", *arguments) as running:
-            left.run("ping", "-c3", "-i0.5", "-W20", right.ip4)
-            wait_until(lambda: has_rules(path), "the first flows", ovs.TIME_LIMIT)
-            switch.stop_daemon()
-            switch.start_daemon()
-            bridge.set_flows(*RULES)
-            switch.forget_flows()
-            left.run("ping", "-c3", "-i0.5", "-W20", right.ip4)
-            again = f"process {switch.pid} ("
-            wait_until(lambda: again in running.output(), "the message", ovs.TIME_LIMIT)
-            result = running.stop()
-        assert result.exit_code == 0, result.stderr
-        events = of_flows(read(path, result).events)
-    assert len({e["ovs-detrace"]["flow"] for e in events}) == len(events) >= 4
-    assert f"process {before} (" in result.stderr
-    assert result.stderr.count("flows are not asked for") == 1
-
-
-def has_rules(path: Path) -> bool:
-    return b'"ovs-detrace"' in path.read_bytes()

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab import capabilities
+from lab import cli as lab_cli
 from retis_py.cli.collect import collect_command
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.main import cli
@@ -177,3 +179,11 @@ def test_help_names_every_option_but_the_hidden() -> None:
         longest = max(param.opts, key=len)
         assert (longest in text) is not param.hidden
         assert param.hidden or param.help
+
+
+def test_enriching_without_the_collector() -> None:
+    capabilities.require("btf")
+    arguments = ("-c", "skb", "-p", "tp:skb:kfree_skb", "--ovs-enrich-flows", "--print-bpf")
+    result = lab_cli.retis("collect", *arguments)
+    assert result.exit_code == 0
+    assert "[WARN] --ovs-enrich-flows finds no flows: the collector ovs is not" in result.stderr

@@ -237,6 +237,19 @@ def test_daemon_is_restarted(lab: Lab) -> None:
     assert [answer.flow for answer in lab.answers()] == [key(1).flow, key(2).flow]
 
 
+def test_daemon_is_restarted_while_many_wait_for_rules(lab: Lab) -> None:
+    """They are asked of the one that is there then, at once when it is found."""
+    with daemon(lab, rules=LATER):
+        for number in range(5):
+            lab.questions.add(key(number))
+        lab.run(1.2)
+    lab.run(6)
+    with daemon(lab):
+        lab.run(10)
+    assert sorted(answer.flow for answer in lab.answers()) == [key(n).flow for n in range(5)]
+    assert len(lab.messages()) == 1
+
+
 def test_daemon_that_never_answers_well(lab: Lab) -> None:
     """It is tried less and less often, and said once; no question is asked for ever."""
     with daemon(lab, flow=b"garbage") as server:

@@ -73,6 +73,15 @@ def test_the_control_socket_of_a_process(folder: Path) -> None:
     assert control.name == f"process {pid} ({folder}/ovs-vswitchd)"
 
 
+def test_path_with_a_line_break(folder: Path) -> None:
+    """It reads like other lines of /proc/net/unix, and like one that is none."""
+    (folder / "x\n1: 2 3 zz 5 6 7 ").mkdir()
+    with daemon(folder, "any.ctl", "x\n1: 2 3 zz 5 6 7 /a", "\n0") as pid:
+        paths = {each.path.name for each in found(folder)}
+        assert "any.ctl" in paths
+        assert all(each.pid == pid for each in found(folder))
+
+
 def test_several_processes(folder: Path) -> None:
     with daemon(folder, "1.ctl") as first, daemon(folder, "2.ctl") as second:
         assert sorted([first, second]) == [each.pid for each in found(folder)]
