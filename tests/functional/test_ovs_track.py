@@ -187,12 +187,11 @@ def test_nothing_is_left_out(pinged: Traced) -> None:
 
 
 # One call of the kernel, that sends so many datagrams of so many bytes (UDP_SEGMENT, udp(7)).
-SEND_SEGMENTED = """
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-    sender.setsockopt(17, 103, {size})
-    sender.sendto(bytes({size} * {count}), ("{address}", {port}))
-"""
+SEND_SEGMENTED = (
+    "import socket; sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+    " sender.setsockopt(17, 103, {size});"
+    ' sender.sendto(bytes({size} * {count}), ("{address}", {port}))'
+)
 
 
 def test_segments(bridge: ovs.Bridge) -> None:

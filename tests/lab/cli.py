@@ -16,6 +16,10 @@ from lab.netns import LabError, wait_until
 # Starting under emulated CPUs takes ten times as long as on this machine.
 TIME_LIMIT = 120.0
 
+_RETIS = (sys.executable, "-m", "retis_py")
+if "RETIS_COMPILE_FOLDER" in os.environ:  # in a guest, see vm/compile_service.py
+    _RETIS = (sys.executable, str(Path(__file__).with_name("retis_compiled_by_host.py")))
+
 _ready_names = itertools.count(1)
 
 
@@ -109,7 +113,7 @@ def _start(
         folder = Path(name)
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "retis_py", *map(str, arguments)],
+                [*_RETIS, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -25,7 +25,7 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))  # when run as a script
 
-from vm import cache, kernels, openvswitch  # noqa: E402
+from vm import cache, compile_service, kernels, openvswitch  # noqa: E402
 
 BOOT_FAILED = 255  # vng's exit code for a guest that never got to the command
 TIMED_OUT = 124  # as of timeout(1)
@@ -47,6 +47,11 @@ class Guest:
     time_limit: float = 600.0
     verbose: bool = False
 
+    @property
+    def compiling(self) -> Path:
+        """Where programs are handed over to be compiled."""
+        return self.shared / "compile"
+
 
 def run(guest: Guest, command: Sequence[str], environment: dict[str, str] | None = None) -> int:
     """Boot, run ``command``, stream its output to this process's stdout.
@@ -56,13 +61,14 @@ def run(guest: Guest, command: Sequence[str], environment: dict[str, str] | None
     """
     started = guest.shared / "started"
     _write_script(guest, command, environment or {})
-    for attempt in (1, 2):
-        started.unlink(missing_ok=True)
-        code = _boot(guest)
-        if started.exists() or code == TIMED_OUT:
-            break
-        print(f"boot: {guest.kernel.version} did not boot (attempt {attempt})", file=sys.stderr)
-        code = BOOT_FAILED
+    with compile_service.serving(guest.compiling):
+        for attempt in (1, 2):
+            started.unlink(missing_ok=True)
+            code = _boot(guest)
+            if started.exists() or code == TIMED_OUT:
+                break
+            print(f"boot: {guest.kernel.version} did not boot (attempt {attempt})", file=sys.stderr)
+            code = BOOT_FAILED
     if code == BOOT_FAILED and started.exists():
         print("boot: the guest died; --verbose shows the kernel's log", file=sys.stderr)
     return code
@@ -76,6 +82,7 @@ def _write_script(guest: Guest, command: Sequence[str], environment: dict[str, s
         "LANG": "C.UTF-8",
         "RETIS_VM_OUT": str(guest.shared),
         "RETIS_OVS_CACHE": str(openvswitch.cache_folder()),
+        "RETIS_COMPILE_FOLDER": str(guest.compiling),
         **environment,
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
