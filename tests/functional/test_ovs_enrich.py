@@ -9,6 +9,7 @@ import pytest
 from lab import capabilities, cli, ovs
 from lab.collection import Event, collect, temporary_path
 from lab.journeys import of_type, sort
+from lab.netns import wait_until
 from lab.reference import read_alike
 from retis_py.events.sections.ovs_detrace import ufid_text
 
@@ -87,9 +88,9 @@ def test_rate_limit(bridge: ovs.Bridge) -> None:
     bridge.set_flows(*RULES, *map(rule.format, ports))
     switch.forget_flows()
     switch.appctl("vlog/set", "unixctl:file:dbg")
-    # The second time all have one.
-    sending = f"echo ovs > /dev/udp/{right.ip4}/$port"
-    script = f"for n in 1 2; do for port in {' '.join(map(str, ports))}; do {sending}; done; done"
+    script = f"for n in {' '.join(map(str, ports))}; do echo ovs > /dev/udp/{right.ip4}/$n; done"
+    left.run("bash", "-c", script)
+    wait_until(lambda: len(switch.datapath_flows()) >= FLOWS, "the flows", ovs.TIME_LIMIT)
     before = len(switch.daemon_log)
     with temporary_path() as path:
         arguments = ("-c", COLLECTORS, "-f", f"udp and host {right.ip4}", "--ovs-enrich-flows")
