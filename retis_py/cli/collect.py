@@ -10,6 +10,7 @@ from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.options import text_options
 from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.cli.sizes import FileSize, Size
+from retis_py.collect.compile_cache import CompileCache
 from retis_py.collect.compiler import Compiler
 from retis_py.errors import UsageError
 from retis_py.events.text import TextFormat
@@ -136,6 +137,9 @@ def _split(
     "nftables' tracing on.",
 )
 @click.option("--print-bpf", is_flag=True, help="Print the BPF program's C text and end.")
+@click.option(
+    "--no-cache", is_flag=True, help="Compile the program anew, and keep no copy of it on disk."
+)
 @click.option("--perf-buffer", is_flag=True, hidden=True, help="Use perf buffers, for tests.")
 @click.option(
     "--load-each", is_flag=True, hidden=True, help="Load a program a function, for tests."
@@ -171,6 +175,7 @@ def collect_command(
     buffer_size: int,
     allow_system_changes: bool,
     print_bpf: bool,
+    no_cache: bool,
     perf_buffer: bool,
     load_each: bool,
     tracking_entries: int,
@@ -185,8 +190,9 @@ def collect_command(
         raise UsageError("--out-rotate is about files: give -o too, or '-o FILE'")
     # Until stop.py takes over: being told to end is no reason to leave files behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Started before anything that takes long to import: it imports bcc meanwhile.
-    with nullcontext() if print_bpf else Compiler() as compiler:
+    cache = None if no_cache or print_bpf else CompileCache.of_user()
+    # Before anything that takes long to import: it may have to import bcc meanwhile.
+    with nullcontext() if print_bpf else Compiler(cache) as compiler:
         from retis_py.cli.collection import Collection, CollectOptions  # noqa: PLC0415
 
         Collection(

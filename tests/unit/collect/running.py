@@ -3,7 +3,8 @@
 import ctypes
 from collections.abc import Sequence
 
-from retis_py.collect.compiler import Compiled, Compiler
+from retis_py.collect.compiled import Compiled
+from retis_py.collect.compiler import Compiler
 from retis_py.kernel import libbpf
 
 _ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS: the most that a raw tracepoint has

@@ -9,7 +9,7 @@ import pytest
 
 from lab.capabilities import require
 from retis_py.collect import loader as loader_module
-from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, Map, MapType, ProgramType
 from retis_py.collect.losses import LossCause, read_losses

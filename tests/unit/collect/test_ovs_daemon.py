@@ -13,7 +13,7 @@ import pytest
 from lab import ovs_daemon
 from lab.capabilities import require
 from lab.ovs_daemon import Daemon
-from retis_py.collect.compiler import Compiled
+from retis_py.collect.compiled import Compiled
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
