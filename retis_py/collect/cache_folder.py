@@ -65,16 +65,18 @@ class CacheFolder:
         # O_NONBLOCK: opening a pipe would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(name, flags, dir_fd=self._fd)
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             status = os.fstat(fd)
             _check_owner(status, name)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a file", name)
             if status.st_size > limit:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
-            data = file.read(limit)
+            data = os.read(fd, limit)
             with suppress(OSError):
                 os.utime(fd)
+        finally:
+            os.close(fd)
         return data
 
     def write(self, name: str, data: bytes) -> None:
