@@ -25,7 +25,7 @@ from retis_py.errors import RetisError
 from retis_py.events.event import Event, encode
 from retis_py.events.sections.common import Common
 from retis_py.events.wire import HEADER
-from retis_py.probes.probe import Probe, UserProbe
+from retis_py.probes.probe import Probe
 
 _PARTS_START, _PARTS_END = 16, 20  # of the bitmap, in the header
 
@@ -52,11 +52,6 @@ class JsonDecoder(Decoder):
     def add_function(self, probe: Probe) -> None:
         """Know a function that is attached from now on."""
         super().add_function(probe)
-        self._heads.clear()
-
-    def add_user_probe(self, index: int, probe: UserProbe) -> None:
-        """Know a USDT probe that is attached from now on, with its program's number."""
-        super().add_user_probe(index, probe)
         self._heads.clear()
 
     def lines(self, records: Iterable[bytes]) -> Iterator[bytes]:

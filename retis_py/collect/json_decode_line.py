@@ -30,8 +30,6 @@ _WHERE_SIZE = 24
 
 _SECTION_NAMES = {field.name: field.encode_name for field in fields(Event)}  # in the line's order
 _PACKET = "packet"
-# The decoder makes them itself, before any part.
-_MADE_ALWAYS = frozenset({"common", "kernel", "userspace"})
 
 _FUNCTION = """\
 def line(record):
@@ -86,8 +84,7 @@ def find_runs(parts: Sequence[Part], bitmap: int) -> list[SectionRun] | None:
     for section, group in groupby(present, lambda numbered: numbered[1].section):
         numbers, run_parts = zip(*group, strict=True)
         runs.append(SectionRun(section, run_parts, sum(1 << number for number in numbers)))
-    sections = {run.section for run in runs}
-    if len(sections) < len(runs) or sections & _MADE_ALWAYS or not all(map(_is_whole, runs)):
+    if len({run.section for run in runs}) < len(runs) or not all(map(_is_whole, runs)):
         return None
     return runs
 
@@ -132,9 +129,7 @@ def write_line_function(
 
 
 def _is_whole(run: SectionRun) -> bool:
-    """Whether the section is made by its first part or can be made without one."""
-    if run.section == _PACKET:
-        return len(run.parts) == 1
+    """Whether the section is made by its first part, or can be made without one."""
     return run.parts[0].field is None or run.section in MADE_OF_FIELDS
 
 

@@ -25,8 +25,9 @@ class Memo(dict[bytes, bytes]):
 
     def keep(self, raw: bytes, text: bytes) -> None:
         """Know a text from now on."""
-        self._held += len(raw) + len(text) + _ENTRY
-        if self._held > LIMIT:
+        size = len(raw) + len(text) + _ENTRY
+        if self._held + size > LIMIT:
             self.clear()
             self._held = 0
+        self._held += size
         self[raw] = text

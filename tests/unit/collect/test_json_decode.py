@@ -155,7 +155,7 @@ def bitmaps(parts: Sequence[Part]) -> st.SearchStrategy[int]:
     return few | st.integers(0, (1 << len(parts)) - 1)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_parts(parts: tuple[Part, ...], data: st.DataObject) -> None:
     """Of any collectors, whether or not they go together; each record twice, in any order."""
@@ -223,8 +223,13 @@ def usual(
     )
 
 
-def test_cut_anywhere(parts: tuple[Part, ...]) -> None:
-    whole = usual(parts, stack=(2, 4, 6))
+@pytest.mark.parametrize("with_packet", [True, False])
+def test_cut_anywhere(parts: tuple[Part, ...], with_packet: bool) -> None:
+    stack = (2, 4, 6)
+    if with_packet:
+        whole = usual(parts, stack=stack)
+    else:
+        whole = header(bitmap_of(parts, "dev"), frames=3) + DEV + struct.pack("=3Q", *stack)
     found = check(parts, [whole, *(whole[:length] for length in range(len(whole))), whole])
     assert found[0] == found[-1]
     assert isinstance(found[0], bytes)
@@ -281,6 +286,23 @@ def test_memory_is_bounded(
         assert sum(map(len, memo)) + sum(map(len, memo.values())) <= max(limit, 1000)
 
 
+def test_what_is_forgotten_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_decode_memo, "LIMIT", 2000)
+    made = []
+
+    def make(raw: bytes) -> bytes:
+        made.append(raw)
+        return raw[::-1]
+
+    memo = json_decode_memo.Memo(make)
+    sizes = []
+    for n in range(1000, 1100):
+        assert memo[b"%d" % n] == memo[b"%d" % n] == (b"%d" % n)[::-1]
+        sizes.append(len(memo))
+    assert len(made) == 100
+    assert max(sizes) == max(sizes[50:]) == 2000 // (4 + 4 + 128)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("place", ["task", "device"])
 def test_names_are_not_trusted(parts: tuple[Part, ...], name: bytes, place: str) -> None:
@@ -302,7 +324,7 @@ def test_a_function_attached_later(parts: tuple[Part, ...]) -> None:
     raw, unknown = (
         header(bitmap_of(parts, "dev"), (K, address)) + DEV for address in (IP_RCV + 4, 0x1000)
     )
-    assert b'"symbol":"ip_rcv"' in next(decoder.lines([raw]))
+    assert b'"symbol":"ip_rcv"' in list(decoder.lines([raw, raw, raw]))[-1]
     with pytest.raises(RetisError, match="not attached"):
         next(decoder.lines([unknown]))
     decoder.add_function(Probe(ProbeType.KPROBE, "a_neighbour", (), address=IP_RCV + 4))
