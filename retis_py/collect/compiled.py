@@ -1,7 +1,7 @@
 """What the compiler answers: instructions and maps, free of what is only this run's."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
@@ -32,8 +32,7 @@ class Compiled:
     maps: list[MapDefinition]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What there is to compile."""
 
     text: str

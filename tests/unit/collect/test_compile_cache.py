@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +82,12 @@ def test_nothing_there(cache: CompileCache) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(REQUEST, text=REQUEST.text + " "),
-        replace(REQUEST, functions=("first",)),
-        replace(REQUEST, functions=("second", "first")),
-        replace(REQUEST, cflags=()),
-        replace(REQUEST, cflags=("-g0", "-Wno-macro-redefined")),
-        replace(REQUEST, functions=("first", "second", "-g0"), cflags=()),
+        REQUEST._replace(text=REQUEST.text + " "),
+        REQUEST._replace(functions=("first",)),
+        REQUEST._replace(functions=("second", "first")),
+        REQUEST._replace(cflags=()),
+        REQUEST._replace(cflags=("-g0", "-Wno-macro-redefined")),
+        REQUEST._replace(functions=("first", "second", "-g0"), cflags=()),
     ],
 )
 def test_other_requests(cache: CompileCache, other: Request) -> None:
@@ -240,7 +239,7 @@ def test_deep_nesting(cache: CompileCache, entry: Path) -> None:
 
 
 def test_an_entry_under_another_name(cache: CompileCache, entry: Path) -> None:
-    other = replace(REQUEST, text="other")
+    other = REQUEST._replace(text="other")
     entry.rename(entry.with_name(cache._name(other)))
     assert cache.find(other) is None
 
@@ -250,7 +249,7 @@ def test_no_more_than_so_many(
     cache: CompileCache, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compile_cache, "MAX_ENTRIES", 3)
-    requests = [replace(REQUEST, text=str(n)) for n in range(5)]
+    requests = [REQUEST._replace(text=str(n)) for n in range(5)]
     for request in requests:
         cache.keep(request, COMPILED, [made_by(library)])
     assert [cache.find(r) is not None for r in requests] == [False, False, True, True, True]
