@@ -41,8 +41,8 @@ class Case:
 
 CASES = (
     Case("8 sections", [_EIGHT], limit=_LIMIT),
-    Case("8 sections, all of skb", [(*_EIGHT, "skb_dataref", "skb_gso")]),
-    Case("8 sections, a stack of 10", [_EIGHT], stack=True),
+    Case("8 sections, all of skb", [(*_EIGHT, "skb_dataref", "skb_gso")], limit=_LIMIT),
+    Case("8 sections, a stack of 10", [_EIGHT], stack=True, limit=_LIMIT),
     Case("9 sections, ct among them", [(*_EIGHT, "ct_ipv4")]),
     Case("Open vSwitch, flow hit", [(*_OVS, "ovs_flow_lookup"), (*_OVS, "ovs_action")]),
     Case(

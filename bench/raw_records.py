@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import cycle, islice
 from typing import Any
+from zlib import crc32
 
 from retis_py.collectors.collector import Part
 from retis_py.collectors.registry import CollectorOptions, all_collectors
@@ -103,7 +104,7 @@ class Traffic:
         for index in cycle(range(10_000)):
             self._time += rng.randrange(_PACKET_GAP)
             self._flow = rng.randrange(_FLOWS)
-            self._hash = hash(self._flows[self._flow]) & 0xFFFFFFFF
+            self._hash = crc32(self._flows[self._flow])
             self._length = rng.choice((1514, 1514, 1514, 66, rng.randrange(60, 1514)))
             self._tracking = (
                 _HEAP + rng.randrange(1 << 16) * 1024,

@@ -27,8 +27,10 @@ _PARTS_OFFSET = 16  # after timestamp and probe
 # the address after it.
 _ENDBR_SIZE = 4
 
-# Names of tasks held; they come and go, and beyond this all are forgotten.
+# Held at most; beyond this all are forgotten. Names of tasks come and go; of layouts a program has
+# some dozens.
 _NAMES = 4096
+_LAYOUTS = 1024
 
 
 class Decoder:
@@ -85,6 +87,8 @@ class Decoder:
         (bitmap,) = _PARTS.unpack_from(record, _PARTS_OFFSET)
         layout = self._layouts.get(bitmap)
         if layout is None:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
             layout = self._layouts[bitmap] = Layout(self._parts, bitmap)
         values = layout.struct.unpack_from(record)
         timestamp, key, _, cpu, pid, tgid, stack_length, packet_length, kind, comm = values[

@@ -29,6 +29,9 @@ from retis_py.probes.probe import Probe
 
 _PARTS_START, _PARTS_END = 16, 20  # of the bitmap, in the header
 
+# A program has some dozens of kinds of records; beyond this all functions are written anew.
+_FUNCTIONS = 1024
+
 # What stands before and behind a head's text, see _head_text().
 _BEFORE = b'{"common":{"timestamp":0'
 _BEHIND = b"}}"
@@ -73,6 +76,9 @@ class JsonDecoder(Decoder):
         line = encode(self.decode(record)) + b"\n"
         raw = record[_PARTS_START:_PARTS_END]
         if raw not in self._functions:
+            if len(self._functions) >= _FUNCTIONS:
+                self._functions.clear()
+                self._sections.clear()
             self._functions[raw] = self._function(int.from_bytes(raw, sys.byteorder))
         return line
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retis_py.collect import json_decode_memo
+from retis_py.collect import decode, json_decode, json_decode_memo
 from retis_py.collect.decode import Decoder
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collectors.collector import Part
@@ -81,11 +81,11 @@ def outcome(line: Callable[[], bytes]) -> bytes | str:
 
 def check(parts: Sequence[Part], records: Iterable[bytes]) -> list[bytes | str]:
     """Compare with events, one decoder for all; return what both say."""
-    decode, lines = made(Decoder, parts).decode, made(JsonDecoder, parts).lines
+    event, lines = made(Decoder, parts).decode, made(JsonDecoder, parts).lines
     found = []
     for record in records:
         found.append(outcome(lambda: next(lines([record]))))  # noqa: B023
-        assert found[-1] == outcome(lambda: encode(decode(record)) + b"\n")  # noqa: B023
+        assert found[-1] == outcome(lambda: encode(event(record)) + b"\n")  # noqa: B023
     return found
 
 
@@ -284,6 +284,18 @@ def test_memory_is_bounded(
     for memo in memos:
         assert len(memo) <= 1 + limit // 128
         assert sum(map(len, memo)) + sum(map(len, memo.values())) <= max(limit, 1000)
+
+
+def test_many_kinds_of_records(parts: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_decode, "_FUNCTIONS", 2)
+    monkeypatch.setattr(decode, "_LAYOUTS", 2)
+    kinds = {"dev": DEV, "netns": NETNS, "skb_tracking": TRACKING, "skb_vlan_accel": VLAN}
+    records = [header(bitmap_of(parts, name)) + raw for name, raw in kinds.items()]
+    found = check(parts, records * 3)
+    assert len(set(found)) == len(kinds)
+    decoder = made(JsonDecoder, parts)
+    assert list(decoder.lines(records * 3)) == found
+    assert max(map(len, (decoder._functions, decoder._layouts, decoder._sections))) <= 2
 
 
 def test_what_is_forgotten_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
