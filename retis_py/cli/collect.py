@@ -128,7 +128,13 @@ def _split(
     type=Size(),
     default="16MB",
     show_default=True,
-    help="Memory for events on their way from the kernel; rounded up to a power of two.",
+    help="Memory for events on their way from the kernel; rounded down to a power of two.",
+)
+@click.option(
+    "--spool-limit",
+    type=FileSize(),
+    help="Room on disk for events that wait to be decoded, as in 2GB. [default: 1GiB, or a tenth "
+    "of what is free]",
 )
 @click.option(
     "--allow-system-changes",
@@ -173,6 +179,7 @@ def collect_command(
     stop_after: int | None,
     ready_file: Path | None,
     buffer_size: int,
+    spool_limit: int | None,
     allow_system_changes: bool,
     print_bpf: bool,
     no_cache: bool,
@@ -216,6 +223,7 @@ def collect_command(
                 stop_after=stop_after,
                 ready_file=ready_file,
                 buffer_size=buffer_size,
+                spool_limit=spool_limit,
                 allow_system_changes=allow_system_changes,
                 perf_buffer=perf_buffer,
                 load_each=load_each,

@@ -21,7 +21,7 @@ from retis_py.events.event import Event
 from retis_py.kernel.btf import Btf
 from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from unit.collect.running import Runner
+from unit.collect.running import Runner, drain
 
 SIZE = 1 << 16
 
@@ -271,7 +271,7 @@ def kfree_skb(types: Types, skb: int, reason: int) -> list[int]:
 
 
 def events(buffer: RingBuffer, decoder: Decoder) -> list[Event]:
-    return [decoder.decode(record) for record in buffer.drain(1 << 30)]
+    return [decoder.decode(record) for record in drain(buffer)]
 
 
 def test_a_dropped_packet(session, types: Types) -> None:  # type: ignore[no-untyped-def]
