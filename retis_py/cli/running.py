@@ -19,6 +19,7 @@ from retis_py.collect.decoding import Decoding
 from retis_py.collect.drain import raise_priority
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.losses import Losses
+from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.plan import Plan
 from retis_py.collect.probe_stack import StackWatcher
 from retis_py.collect.session import Session
@@ -56,12 +57,14 @@ def decode_spool(
     kept = [CAP_SYSLOG] if has_stacks else []  # to see addresses in /proc/kallsyms
     if outputs.creates_files:
         kept.append(CAP_DAC_OVERRIDE)
+    symbols = OwnSymbols(host.symbols.resolve)
     decoding = Decoding(
         spool.descriptor,
         spool.limit,
         channel,
-        JsonDecoder(plan.program.parts, plan.probes, host.symbols.resolve),
+        JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
         outputs,
+        symbols=symbols,
         give_up_privileges=lambda: give_up_privileges(kept),
         watcher=watcher,
         limit=limit,

@@ -13,6 +13,7 @@ from retis_py.collect.channel import Cancel, Channel, Done, Enough, Go, Gone, Re
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.known_probes import tell
 from retis_py.collect.merge import Merge
+from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.probe_stack import StackWatcher
 from retis_py.collect.spool_format import FIRST_CHUNK, PAGE, Control, Description, Kind
 from retis_py.collect.spool_reader import chunk_at, content_of, description_of
@@ -83,8 +84,8 @@ class Enricher(Protocol):
 class Decoding:
     """Decodes a spool that another process fills.
 
-    ``limit`` is how many events are wanted at most. ``give_up_privileges`` is called once the
-    outputs are open.
+    ``symbols`` are those that ``decoder`` resolves by. ``limit`` is how many events are wanted at
+    most. ``give_up_privileges`` is called once the outputs are open.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Decoding:
         decoder: JsonDecoder,
         output: Output,
         *,
+        symbols: OwnSymbols,
         give_up_privileges: Callable[[], None],
         watcher: StackWatcher | None = None,
         enricher: Enricher | None = None,
@@ -104,6 +106,7 @@ class Decoding:
         self._control = Control(descriptor)
         self._channel = channel
         self._decoder = decoder
+        self._symbols = symbols
         self._output = output
         self._give_up_privileges = give_up_privileges
         self._watcher = watcher
@@ -127,6 +130,7 @@ class Decoding:
             return False  # the collection failed before it had begun
         self._begin()
         self._channel.send(Ready())
+        self._output.flush()  # from now on the file is one that can be read
         wait = _SHORTEST
         while True:
             # In this order: what is clear is committed by then, and all when it is finished.
@@ -180,6 +184,7 @@ class Decoding:
 
     def _learn(self, description: Description) -> None:
         probes = tell(self._decoder, description)
+        self._symbols.add(description.symbols)
         if self._watcher is not None:
             for probe in probes:
                 self._watcher.hide(probe.symbol)

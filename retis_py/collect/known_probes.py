@@ -1,9 +1,10 @@
 """The probes of a collection as they become known, and what the spool has been told of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from retis_py.collect.decode import Decoder
+from retis_py.collect.own_symbols import Symbol
 from retis_py.collect.spool_format import DescribedProbe, Description
 from retis_py.probes.probe import Probe, ProbeType, UserProbe
 
@@ -28,6 +29,7 @@ class KnownProbes:
         self.programs: dict[int, str] = {}
         self._news: list[DescribedProbe] = []
         self._told: dict[int, str] = {}
+        self._symbols: list[Symbol] = []
         for index, probe in enumerate(probes):
             key = index if probe.type is ProbeType.RAW_TRACEPOINT else probe.address
             self._news.append(DescribedProbe(probe.type, probe.symbol, key))
@@ -42,6 +44,10 @@ class KnownProbes:
         self._decoder.add_user_probe(index, probe)
         self._news.append(DescribedProbe(ProbeType.USDT, probe.symbol, index, probe.path))
 
+    def add_symbols(self, symbols: Iterable[Symbol]) -> None:
+        """Know symbols of our own programs, for stacks."""
+        self._symbols += symbols
+
     def probe(self, kind: int, key: int) -> Probe | UserProbe | None:
         """Return the probe with that number of its type and that index or address."""
         return self._decoder.probe(kind, key)
@@ -49,16 +55,17 @@ class KnownProbes:
     @property
     def has_news(self) -> bool:
         """Whether there is something that ``describe`` did not return yet."""
-        return bool(self._news) or self.programs != self._told
+        return bool(self._news or self._symbols) or self.programs != self._told
 
     def describe(self) -> Description:
         """Return what became known since the last ``told``."""
         programs = dict(self.programs.items() - self._told.items())
-        return Description(probes=list(self._news), programs=programs)
+        return Description(probes=list(self._news), symbols=list(self._symbols), programs=programs)
 
     def told(self) -> None:
         """Take what is known now as told."""
         self._news.clear()
+        self._symbols.clear()
         self._told = dict(self.programs)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from retis_py.collect.drain import Drainer
 from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.loader import Loader, MapType
 from retis_py.collect.losses import Losses, read_losses
+from retis_py.collect.own_symbols import symbols_of
 from retis_py.collect.perfbuffer import perf_buffers
 from retis_py.collect.plan import Plan
 from retis_py.collect.probe_stack import StackProber
@@ -65,6 +67,7 @@ class Session:
         self._known = KnownProbes(plan.probes)
         self._plan = plan
         self._spool = spool
+        self._has_stacks = any(probe.stack for probe in plan.probes)
         self._losses: Losses | None = None
         self.stale = StaleEntries(self._loader.maps)
         self._user_probes = UserProbes(
@@ -104,8 +107,8 @@ class Session:
             RetisError: the kernel refuses one that was named.
         """
         # User space first: what the kernel queues is to be seen when it is received.
-        self._attached = self._user_probes.attach()
-        self._attached += attach_all(self._loader, self._plan)
+        self._add_attached(self._user_probes.attach())
+        self._add_attached(attach_all(self._loader, self._plan))
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -128,7 +131,7 @@ class Session:
         """
         self._drainer.round()
         self.stale.collect_if_due()
-        self._attached += self._user_probes.look_if_due()
+        self._add_attached(self._user_probes.look_if_due())
         return self._drainer.wait
 
     def probe_functions(self, names: list[str]) -> None:
@@ -164,6 +167,12 @@ class Session:
         attached = self._attached if self._loader.attached else ()
         return read_losses(self._loader, attached, self._known)
 
+    def _add_attached(self, attached: Iterable[Attached]) -> None:
+        for each in attached:
+            self._attached.append(each)
+            if self._has_stacks:
+                self._known.add_symbols(symbols_of((each.program, *each.spares)))
+
     def _fetch_rest(self) -> None:
         control = self._spool.control
         decoded, deadline = control.decoded, time.monotonic() + _PATIENCE
@@ -184,5 +193,5 @@ class Session:
         attached = attach_function(self._loader, self._plan, probe)
         if attached:
             self._known.add_function(probe)
-            self._attached.extend(attached)
+            self._add_attached(attached)
         return bool(attached)

@@ -17,10 +17,11 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from retis_py.events.source import SPOOL_MAGIC
+
 PAGE = mmap.PAGESIZE
 FIRST_CHUNK = PAGE
 VERSION = 1
-MAGIC = b"RETSPOOL"
 
 
 class Kind(IntEnum):
@@ -94,11 +95,11 @@ class Control:
         self.committed = FIRST_CHUNK
         self.set_decoded(Decoded(FIRST_CHUNK, FIRST_CHUNK, 0))
         self._words[1] = VERSION
-        self._words[0] = int.from_bytes(MAGIC, "little")
+        self._words[0] = int.from_bytes(SPOOL_MAGIC, "little")
 
     @property
     def magic(self) -> bytes:
-        """``MAGIC`` in a spool."""
+        """``SPOOL_MAGIC`` in a spool."""
         return self._words[0].to_bytes(8, "little")
 
     @property
@@ -224,10 +225,11 @@ class Description(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``startup`` is the startup event; ``boot_id`` that of the kernel whose addresses are in the
     records; ``hidden`` are probes whose stacks nobody asked for; ``programs`` the paths of
-    processes' programs by process id.
+    processes' programs by process id; ``symbols`` are those of our own programs (own_symbols.py).
     """
 
     probes: list[DescribedProbe] = []
+    symbols: list[tuple[int, int, str]] = []
     programs: dict[int, str] = {}
     startup: msgspec.Raw = msgspec.Raw()
     boot_id: str = ""

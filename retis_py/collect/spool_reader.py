@@ -12,7 +12,6 @@ from retis_py.collect.merge import DamagedChunkError, split
 from retis_py.collect.spool_format import (
     CHUNK_HEADER_SIZE,
     FIRST_CHUNK,
-    MAGIC,
     PAGE,
     VERSION,
     Chunk,
@@ -22,6 +21,7 @@ from retis_py.collect.spool_format import (
 )
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
+from retis_py.events.source import SPOOL_MAGIC
 
 # Descriptions are small; a size beyond this is damage.
 _LARGEST = 256 << 20
@@ -143,7 +143,7 @@ class OpenSpool:
         self.close()
 
     def _check(self) -> None:
-        if self.control.magic != MAGIC:
+        if self.control.magic != SPOOL_MAGIC:
             raise EventFileError(f"{self.name} is no spool of a collection")
         if self.control.version != VERSION:
             raise EventFileError(
