@@ -44,6 +44,7 @@ class Drainer:
         self._known = known
         self._longest = min(_LONGEST, max(_SHORTEST, ring_size / 2 / _FASTEST))
         self._wait = _SHORTEST
+        self._begin = 0
         self._said_blocked = False
         self.blocked = False
         """Whether the spool had no room for all there was."""
@@ -56,7 +57,9 @@ class Drainer:
     def round(self) -> int:
         """Move what there is; return how many records."""
         control = self._spool.control
-        begin, before = time.monotonic_ns(), control.received
+        # One that was blocked goes on: of rings that it did not come to nothing is known.
+        begin = self._begin if self.blocked else time.monotonic_ns()
+        self._begin, before = begin, control.received
         all_clear = True
         try:
             if self._known.has_news:  # before the records of new probes

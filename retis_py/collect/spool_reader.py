@@ -39,6 +39,8 @@ class Placed(NamedTuple):
 
 def chunk_at(descriptor: int, offset: int, limit: int) -> Placed | None:
     """Read the header at ``offset``; None where no whole chunk is before ``limit``."""
+    if not FIRST_CHUNK <= offset < limit:
+        return None
     chunk = Chunk.unpack(os.pread(descriptor, CHUNK_HEADER_SIZE, offset))
     if chunk is None or chunk.size > _LARGEST:
         return None
@@ -104,7 +106,7 @@ class OpenSpool:
     def chunks(self) -> Iterator[tuple[Placed, bytes]]:
         """Iterate over the chunks of records from the first one not decoded on."""
         at = self.control.decoded.unread
-        while at < self._size:
+        while at < max(self._size, self.control.committed):
             placed = chunk_at(self.descriptor, at, self._size)
             content = content_of(self.descriptor, placed) if placed else b""
             if placed is None or len(content) < placed.chunk.size:
