@@ -226,7 +226,7 @@ def test_contents_that_make_no_sense(
         content = {"name": entry.name, **content}
     packed = msgspec.msgpack.encode(content)
     entry.write_bytes(entry.read_bytes()[:19] + hashlib.sha256(packed).digest() + packed)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "retis_py"):
         assert cache.find(REQUEST) is None
     assert why in caplog.text
     assert not entry.exists()
@@ -296,7 +296,7 @@ def test_a_folder_that_goes_away(cache: CompileCache, entry: Path, library: Path
 @pytest.mark.usefixtures("programs")
 def test_no_folder(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/status")
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "retis_py"):
         assert CompileCache.of_user() is None
     assert "compile cache: there is none: [Errno 20] Not a directory" in caplog.text
 
