@@ -63,6 +63,7 @@ class Finishing:
         decoded, received = self._control.events, self._control.received
         if self._bar is None:
             self._bar = click.progressbar(length=received, label="decoding", file=sys.stderr)
+            self._bar.render_progress()
         self._bar.update(decoded - self._bar.pos)
 
     def _end_bar(self) -> None:

@@ -142,6 +142,9 @@ class Decoding:
                 if finished:
                     self._merge.finish()
             handed = self._hand_over()
+            if not handed and self._at >= committed and self._control.blocked:
+                self._merge.release()
+                handed = self._hand_over()
             if self._is_over() or (finished and self._at >= committed):
                 break
             # What was read may have to wait for other rings: then more has to be read.

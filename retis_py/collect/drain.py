@@ -46,8 +46,11 @@ class Drainer:
         self._wait = _SHORTEST
         self._begin = 0
         self._said_blocked = False
-        self.blocked = False
+
+    @property
+    def blocked(self) -> bool:
         """Whether the spool had no room for all there was."""
+        return self._spool.control.blocked
 
     @property
     def wait(self) -> float:
@@ -76,7 +79,7 @@ class Drainer:
                 more = left
                 if not more:
                     break
-            self.blocked = False
+            control.blocked = False
             if all_clear and not more:
                 control.clear_until = begin - MARGIN
         except NoRoomError as error:
@@ -105,7 +108,7 @@ class Drainer:
             source.close()
 
     def _block(self, reason: str) -> None:
-        self.blocked = True
+        self._spool.control.blocked = True
         if not self._said_blocked:
             log.warning(
                 "%s takes no more events for now (%s), and those that the buffer cannot hold are"

@@ -7,6 +7,7 @@ what takes longer (a function's return that has its entry's time) comes out late
 """
 
 from bisect import bisect_left
+from itertools import chain
 from operator import itemgetter
 
 from retis_py.collect.ring import BUSY, DISCARDED, HEADER_SIZE
@@ -70,6 +71,11 @@ class Merge:
         """Know that all records older than ``time`` were added."""
         for ring in range(len(self._safe)):
             self._see(ring, time)
+
+    def release(self) -> None:
+        """Give out all that waits for more, since more can come only when it is gone."""
+        if latest := max(map(_time_of, chain(self._records, self._added)), default=0):
+            self.clear(latest + 1)
 
     def finish(self) -> None:
         """Know that there are no more."""

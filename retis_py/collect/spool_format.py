@@ -153,6 +153,15 @@ class Control:
         self._words[6] = offset
 
     @property
+    def blocked(self) -> bool:
+        """Whether there is more in the rings and no room for it."""
+        return bool(self._words[7])
+
+    @blocked.setter
+    def blocked(self, blocked: bool) -> None:
+        self._words[7] = int(blocked)
+
+    @property
     def events(self) -> int:
         """Events handed on by the decoder; written by it, as all that follows."""
         return self._words[16]
