@@ -6,21 +6,18 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from retis_py import __version__
-from retis_py.cli.outputs import Outputs
-from retis_py.cli.running import RunningCollection, decode_spool
+from retis_py.cli.running import RunningCollection, WantedOutput, start_decoder
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
 from retis_py.cli.text_output import coloured
 from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.decoder_process import DecoderProcess
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.rings import choose_rings
@@ -130,13 +127,11 @@ class Collection:
     def _collect(self, plan: Plan, compiler: Compiler) -> None:
         options = self._options
         with ExitStack() as closing:
-            outputs = Outputs(options.out, options.out_rotate, self._printed_format())
             spool = closing.enter_context(create_spool(options.out, options.spool_limit))
-            # Before there is anything of BPF that it would keep alive.
-            decoder = DecoderProcess(
-                partial(decode_spool, plan, self._host, spool, outputs, limit=options.stop_after),
-                [spool.descriptor],
+            wanted = WantedOutput(
+                options.out, options.out_rotate, self._printed_format(), options.stop_after
             )
+            decoder = start_decoder(plan, self._host, spool, wanted)
             closing.callback(decoder.close)
             added = []
             if options.out is not None:

@@ -1,89 +1,53 @@
 """A collection from the moment its probes are attached to its end: two processes and the spool.
 
-The process that the user started drains the rings; the other one decodes (``decode_spool``).
+The process that the user started drains the rings; the other one decodes (decoder_main.py).
 """
 
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 
 from retis_py.cli.finishing import Finishing
-from retis_py.cli.outputs import Outputs
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
-from retis_py.collect.channel import Channel, Done, Enough, Failed, Functions
-from retis_py.collect.decoder_process import (
-    DecoderKilledError,
-    DecoderProcess,
-    give_up_privileges,
-)
-from retis_py.collect.decoding import Decoding
+from retis_py.collect.channel import Channel, Done, Enough, Functions
+from retis_py.collect.decoder_process import DecoderKilledError, DecoderProcess
 from retis_py.collect.drain import raise_priority
-from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.losses import Losses
-from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.plan import Plan
-from retis_py.collect.probe_stack import StackWatcher
 from retis_py.collect.session import Session
 from retis_py.collect.spool import Spool
 from retis_py.errors import EventFileError, RetisError
 from retis_py.events.escape import escape
+from retis_py.events.text import TextFormat
 from retis_py.kernel.host import Host
-from retis_py.kernel.libc import CAP_DAC_OVERRIDE, CAP_SYSLOG
 
 log = logging.getLogger(__name__)
 
 
-def decode_spool(
-    plan: Plan,
-    host: Host,
-    spool: Spool,
-    outputs: Outputs,
-    channel: Channel,
-    *,
-    limit: int | None,
-) -> int:
-    """Be the process that decodes; return its exit code.
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
+    """What is to become of events.
 
-    ``limit`` is how many events are wanted at most.
+    They go to the file ``out``, in pieces of ``rotate`` bytes if given, and as text to the standard
+    output where ``text_format`` is given; at most ``limit`` of them.
     """
-    watcher = None
-    if plan.stack_probing is not None:
-        watcher = StackWatcher(
-            lambda names: channel.send(Functions(names)),
-            plan.probes,
-            plan.stack_probing.hidden,
-            plan.stack_probing.show_all,
-        )
-    has_stacks = watcher is not None or any(probe.stack for probe in plan.probes)
-    kept = [CAP_SYSLOG] if has_stacks else []  # to see addresses in /proc/kallsyms
-    if outputs.creates_files:
-        kept.append(CAP_DAC_OVERRIDE)
-    symbols = OwnSymbols(host.symbols.resolve)
-    decoding = Decoding(
-        spool.descriptor,
-        spool.limit,
-        channel,
-        JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
-        outputs,
-        symbols=symbols,
-        give_up_privileges=lambda: give_up_privileges(kept),
-        watcher=watcher,
-        limit=limit,
-    )
-    try:
-        cut_off = decoding.run()
-    except RetisError as error:
-        channel.send(Failed(type(error).__name__, str(error), outputs.written))
-        outputs.discard()
-        return 1
-    outputs.close()
-    if cut_off:
-        log.error(
-            "the collecting process has ended early: the %s event(s) that it had received are %s",
-            f"{spool.control.events:,}",
-            "in the file" if outputs.has_file else "shown",
-        )
-        spool.close()
-    return int(cut_off)
+
+    out: Path | None
+    rotate: int | None
+    text_format: TextFormat | None
+    limit: int | None
+
+
+def start_decoder(plan: Plan, host: Host, spool: Spool, wanted: WantedOutput) -> DecoderProcess:
+    """Start the process that decodes; before there is anything of BPF that it would keep alive."""
+
+    def decode(channel: Channel) -> int:
+        from retis_py.cli.decoder_main import decode_spool  # noqa: PLC0415 (in that process only)
+
+        return decode_spool(plan, host, spool, channel, wanted)
+
+    return DecoderProcess(decode, [spool.descriptor])
 
 
 class RunningCollection:
