@@ -12,7 +12,7 @@ from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
 from retis_py.collect.channel import Channel, Done, Enough, Functions
 from retis_py.collect.decoder_process import DecoderKilledError, DecoderProcess
-from retis_py.collect.drain import raise_priority
+from retis_py.collect.drain import lower_priority, raise_priority
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan
 from retis_py.collect.session import Session
@@ -118,6 +118,12 @@ class RunningCollection:
     def _drain(self) -> bool:
         """Collect until it is over; return whether that is because no more events are wanted."""
         raise_priority()
+        try:
+            return self._drain_until_over()
+        finally:
+            lower_priority()
+
+    def _drain_until_over(self) -> bool:
         while not self._stop.is_over():
             wait = self._session.step()
             if self._status.due:

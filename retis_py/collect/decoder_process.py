@@ -81,9 +81,13 @@ class DecoderProcess:
 
     def kill(self) -> None:
         """End it at once."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self._pid, number)
 
     def close(self) -> None:
         """Wait for its end; where it is not done, end it."""
