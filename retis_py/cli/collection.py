@@ -126,6 +126,13 @@ class Collection:
 
     def _collect(self, plan: Plan, compiler: Compiler) -> None:
         options = self._options
+        if self._rings.total != options.buffer_size:
+            log.info(
+                "--buffer-size: %s bytes are used, %d ring(s) of %s",
+                f"{self._rings.total:,}",
+                self._rings.number,
+                f"{self._rings.size:,}",
+            )
         with ExitStack() as closing:
             spool = closing.enter_context(create_spool(options.out, options.spool_limit))
             wanted = WantedOutput(

@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import click
 
+from retis_py.cli import spool_input  # noqa: F401 (to read spools too)
 from retis_py.errors import EventFileError
 from retis_py.events.inputs import find_inputs
 from retis_py.events.jsonl import EventFile
-from retis_py.events.source import SPOOL_MAGIC, Stream, begins_with_spool, converters
+from retis_py.events.source import begins_with_spool
 from retis_py.process.work import usable_cpus
 
 _PATIENCE = 2.0  # s that a person waits without being told
@@ -65,15 +66,6 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, reading=reading, **kwargs)
 
     return with_reading
-
-
-def _read_spool(path: Path) -> Stream:
-    from retis_py.collect.left_spool import LeftSpool  # noqa: PLC0415 (seldom)
-
-    return LeftSpool(path)
-
-
-converters[SPOOL_MAGIC] = _read_spool
 
 
 def _size(path: Path) -> int:

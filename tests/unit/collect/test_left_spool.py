@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retis_py.cli import spool_input  # noqa: F401 (to read spools)
 from retis_py.cli.main import cli, main
 from retis_py.collect import describe as describing
 from retis_py.collect.drain import Drainer
@@ -17,11 +18,10 @@ from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.plan import Plan
 from retis_py.collect.spool_format import Decoded
 from retis_py.errors import EventFileError
+from retis_py.events import source
 from retis_py.events.jsonl import EventFile
 from retis_py.probes.probe import Probe, ProbeType, UserProbe
 from unit.collect.spools import Ring, new_spool, record
-
-import retis_py.cli.reading  # noqa: F401, isort: skip  (it makes spools readable)
 
 
 def leave(path: Path, plan: Plan, *rings: Ring, decoded: Decoded | None = None) -> Path:
@@ -128,6 +128,23 @@ def test_sort(left: Path, tmp_path: Path) -> None:
 def test_stats(left: Path) -> None:
     told: dict[str, Any] = json.loads(run("stats", "--json", left).stdout)
     assert told["total"]["events"] == 100
+
+
+def test_python(left: Path, tmp_path: Path) -> None:
+    script = tmp_path / "count.py"
+    script.write_text("print(sum(1 for event in reader.events()))")
+    assert run("python", "-i", left, script).stdout == "101\n"
+
+
+def test_pcap(left: Path) -> None:
+    assert run("pcap", "--list-probes", left).exit_code == 0
+
+
+def test_without_the_command_line(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retis's Python library alone does not know how."""
+    monkeypatch.setattr(source, "converters", {})
+    with pytest.raises(EventFileError, match="'retis print -o' makes an event file of it"):
+        EventFile(left)
 
 
 def test_one_that_is_in_use(tmp_path: Path, full_plan: Plan) -> None:
