@@ -56,7 +56,10 @@ def begins_with_spool(file: FileIO) -> bool:
     """Whether a file is the spool of a collection; not asked of what can be read only once."""
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return False
-    return os.pread(file.fileno(), len(SPOOL_MAGIC), 0) == SPOOL_MAGIC
+    try:
+        return os.pread(file.fileno(), len(SPOOL_MAGIC), 0) == SPOOL_MAGIC
+    except OSError:  # whoever reads it says why
+        return False
 
 
 class Source:
