@@ -127,7 +127,8 @@ def _rows(title: str, run: Measured, events: int, limit: float | None = None) ->
 
 def _command(task: Task, jobs: int, path: Path) -> list[str]:
     first, *rest = (str(path.with_name("out")) if a == _TARGET else a for a in task.arguments)
-    return [sys.executable, "-m", "retis_py", first, "--jobs", str(jobs), *rest, str(path)]
+    retis = [sys.executable, "-m", "retis_py", "--log-level", "warn"]  # silent if all is well
+    return [*retis, first, "--jobs", str(jobs), *rest, str(path)]
 
 
 # Running a command
