@@ -64,6 +64,7 @@ ROOM = 64 << 30
 _SECTIONS = ("skb_tracking", "skb_drop", "packet", "skb_meta", "dev", "netns")
 _NAMESPACE = "retis-bench-capture"
 _PORT = 4009
+_LOST = r"([\d,]+) event\(s\) lost at raw_tracepoint:"
 _CAPTURED = slice(34, 36)  # packet_length in the header of a record (events/wire.py)
 _STARTUP = b'{"common":{"timestamp":1},"startup":{"retis_version":"v1.7.0","cmdline":"bench"}}'
 
@@ -272,7 +273,7 @@ def _flood_rows(folder: Path, runs: int, seconds: float) -> list[Row]:
         alone.append(_flood(seconds))
         traced.append(_trace_flood(folder, seconds))
     return [
-        _row("UDP flood alone", "k/s", [sent / seconds / 1e3 for sent, _ in alone]),
+        _row("UDP flood alone", "k/s", [f.sent / seconds / 1e3 for f in alone]),
         _row("UDP flood, its drops traced", "k/s", [f.sent / seconds / 1e3 for f in traced]),
         _row("flood: events lost", "", [f.lost for f in traced], 0),
         _row(
@@ -290,8 +291,16 @@ def _in_namespace(command: list[str]) -> list[str]:
     return ["ip", "netns", "exec", _NAMESPACE, *command]
 
 
-def _flood(seconds: float) -> tuple[int, int]:
-    """Flood a namespace of its own; return how many were sent and how many dropped."""
+class Sent(NamedTuple):
+    """What a flood sent, how much of it the kernel dropped, and in which namespace (inode)."""
+
+    sent: int
+    dropped: int
+    namespace: int
+
+
+def _flood(seconds: float) -> Sent:
+    """Flood a namespace of its own."""
     subprocess.run(["ip", "netns", "add", _NAMESPACE], check=True)
     try:
         subprocess.run(_in_namespace(["ip", "link", "set", "lo", "up"]), check=True)
@@ -306,7 +315,8 @@ def _flood(seconds: float) -> tuple[int, int]:
             _in_namespace(["cat", "/proc/net/snmp"]), check=True, capture_output=True, text=True
         ).stdout
         names, values = [line.split() for line in counts.splitlines() if line.startswith("Udp: ")]
-        return int(done.stdout.split()[0]), int(values[names.index("NoPorts")])
+        namespace = Path(f"/run/netns/{_NAMESPACE}").stat().st_ino
+        return Sent(int(done.stdout.split()[0]), int(values[names.index("NoPorts")]), namespace)
     finally:
         subprocess.run(["ip", "netns", "del", _NAMESPACE], check=False)
 
@@ -322,7 +332,7 @@ def _trace_flood(folder: Path, seconds: float) -> Flooded:
             time.sleep(0.05)
         children = Path(f"/proc/{retis.pid}/task/{retis.pid}/children").read_text().split()
         before = _cpu(retis.pid)
-        sent, dropped = _flood(seconds)
+        flood = _flood(seconds)
         drain_cpu = _cpu(retis.pid) - before
         retis.send_signal(signal.SIGINT)
         decode_cpu = 0.0
@@ -332,11 +342,13 @@ def _trace_flood(folder: Path, seconds: float) -> Flooded:
         assert retis.stderr is not None
         said = retis.stderr.read()
     ready.unlink()
+    # Others may drop packets on this machine too.
+    here = b'"netns":{"inum":%d,' % flood.namespace
     with path.open("rb") as file:
-        seen = sum(b'"drop_reason":"NO_SOCKET"' in line for line in file)
+        seen = sum(here in line and b'"drop_reason":"NO_SOCKET"' in line for line in file)
     path.unlink()
-    lost = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) event\(s\) lost at", said)]
-    return Flooded(sent, dropped, seen, sum(lost), drain_cpu, decode_cpu)
+    lost = [int(n.replace(",", "")) for n in re.findall(_LOST, said)]
+    return Flooded(flood.sent, flood.dropped, seen, sum(lost), drain_cpu, decode_cpu)
 
 
 def _cpu(pid: int) -> float:

@@ -88,21 +88,22 @@ class RunningCollection:
             self.interrupted = finishing.interrupted and bool(self._unread)
             if self.interrupted:
                 self._spool.keep()
-        except EventFileError:
-            self._session.stop()
-            self._status.clear()
-            received = self._spool.control.received
-            missing = received - min(received, self._decoder.written)
-            log.warning("%s of %s event(s) are not in the file", f"{missing:,}", f"{received:,}")
-            self._keep_unread()
-            raise
         except DecoderKilledError as error:
-            self._session.stop()
-            self._status.clear()
-            self._keep_unread()
+            self._end_early()
             raise RetisError(
                 f"the process that decodes events has {error}: {self._where()}"
             ) from None
+        except RetisError as error:
+            self._end_early()
+            if isinstance(error, EventFileError):
+                received = self._spool.control.received
+                missing = received - min(received, self._decoder.written)
+                log.warning(
+                    "%s of %s event(s) are not in the file", f"{missing:,}", f"{received:,}"
+                )
+            if self._spool.kept:
+                log.warning("%s", self._where())
+            raise
         return self._session.losses()
 
     def report_unread(self) -> None:
@@ -135,7 +136,10 @@ class RunningCollection:
                 return True
         return False
 
-    def _keep_unread(self) -> None:
+    def _end_early(self) -> None:
+        """Fetch what is left, and keep what was not decoded."""
+        self._session.stop()
+        self._status.clear()
         if self._unread:
             self._spool.keep()
 
