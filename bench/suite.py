@@ -61,11 +61,11 @@ class Result:
     report: dict[str, Any] | None = None
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing is to be done about it."""
-        if self.outcome is Outcome.MEASURED and self.report is not None:
-            return bool(self.report["passed"])
-        return self.outcome is Outcome.CANNOT_RUN
+    def passed(self) -> bool | None:
+        """Whether it kept its limits, None where it could not run."""
+        if self.outcome is Outcome.CANNOT_RUN:
+            return None
+        return self.report is not None and bool(self.report["passed"])
 
     def as_dict(self) -> dict[str, Any]:
         """Built-in types by JSON key."""
@@ -84,7 +84,7 @@ def main() -> int:
             results.append(run(path, _arguments(name, quick=options.quick), options.patience))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
-    passed = all(result.passed for result in results)
+    passed = all(result.passed is not False for result in results)
     whole = {
         "passed": passed,
         "quick": options.quick,
@@ -172,8 +172,8 @@ def _lines(result: Result) -> Iterator[tuple[str, ...]]:
         yield result.name, f"{len(result.report['rows'])} figures, no limits", "", "", ""
 
 
-def _verdict(passed: bool) -> str:
-    return "pass" if passed else "FAIL"
+def _verdict(passed: bool | None) -> str:
+    return {True: "pass", False: "FAIL", None: "skipped"}[passed]
 
 
 def _arguments(name: str, *, quick: bool) -> Sequence[str]:

@@ -109,9 +109,14 @@ def test_others_go_on(tmp_path: Path, body: str, outcome: str, why: str, code: i
     done = bench(tmp_path)
     assert done.returncode == code
     bad, good = report(tmp_path)["benchmarks"]
-    assert (bad["outcome"], bad["why"], bad["passed"]) == (outcome, why, code == 0)
+    assert (bad["outcome"], bad["why"], bad["passed"]) == (
+        outcome,
+        why,
+        None if code == 0 else False,
+    )
     assert good["passed"]
     assert f"{outcome}: {why}" in done.stdout
+    assert last_table(done.stdout)[1][-1] == ("skipped" if code == 0 else "FAIL")
 
 
 def test_a_failure_after_the_report(tmp_path: Path) -> None:
