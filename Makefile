@@ -7,7 +7,7 @@ help:
 	@echo 'make demo    trace live packets between two namespaces'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make test    lint, then all tests, other kernels in QEMU included'
-	@echo 'make bench   start-up time, memory, cost of filters'
+	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
 	@echo 'make clean   remove what make made'
 
 setup:

@@ -27,7 +27,7 @@ def main() -> int:
     report = Report("ct")
     with namespace(), statistics():
         for packets, chain in RULES.items():
-            _set_rules(chain)
+            set_rules(chain)
             for collectors, arguments in COLLECTORS.items():
                 with collecting(arguments) as process:
                     own, _ = measure(process.pid, options)
@@ -35,7 +35,8 @@ def main() -> int:
     return report.finish(options.json)
 
 
-def _set_rules(chain: str | None) -> None:
+def set_rules(chain: str | None) -> None:
+    """Have a table with one chain in the namespace, or none."""
     rules = "flush ruleset\n"
     if chain is not None:
         rules += f"table inet bench {{\nchain track {{\n{chain}\n}}\n}}\n"

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from post_events import write_events
@@ -65,6 +66,9 @@ class Measured:
 def main() -> int:
     """Run the benchmark; return the exit code."""
     options = _parse_arguments()
+    if find_spec("retis") is None:
+        print("post: the reference library (the package retis) is not installed", file=sys.stderr)
+        return 2
     report = Report("post")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for own_packets, name in ((False, "packets repeat"), (True, "each packet its own")):
@@ -123,7 +127,8 @@ def _rows(title: str, run: Measured, events: int, limit: float | None = None) ->
 
 def _command(task: Task, jobs: int, path: Path) -> list[str]:
     first, *rest = (str(path.with_name("out")) if a == _TARGET else a for a in task.arguments)
-    return [sys.executable, "-m", "retis_py", first, "--jobs", str(jobs), *rest, str(path)]
+    retis = [sys.executable, "-m", "retis_py", "--log-level", "warn"]  # silent if all is well
+    return [*retis, first, "--jobs", str(jobs), *rest, str(path)]
 
 
 # Running a command

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 NAMESPACE = f"retis-bench-{os.getpid()}"
+PROBE = "tp:net:netif_receive_skb"
 
-_PROBE = "tp:net:netif_receive_skb"
 _PATIENCE = 30.0  # s, beyond which a run has failed
 _SETTLE = 0.2  # s
 _SENDER = """
@@ -59,7 +59,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 
 def measure(pid: int, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Return ns a run of the probe's program, and ns a packet of all programs, in each run."""
+    """Return ns a run of the probe's program, and by its runs ns of all programs, in each burst."""
     numbers = _programs(pid)
     [probe] = [number for number, name in numbers.items() if name.startswith("retis_raw_trace")]
 
@@ -81,8 +81,7 @@ def bursts(
     """Send the datagrams; yield what each program's counters grew by. The first does not count."""
     for number in range(options.runs + 1):
         before = read()
-        command = [sys.executable, "-c", _SENDER, str(options.packets)]
-        subprocess.run(["ip", "netns", "exec", NAMESPACE, *command], check=True)
+        send(options.packets)
         after = read()
         time.sleep(_SETTLE)  # a collector that lags behind catches up
         if number > 0:
@@ -90,6 +89,12 @@ def bursts(
                 key: Count(after[key].runs - before[key].runs, after[key].time - before[key].time)
                 for key in after
             }
+
+
+def send(packets: int) -> None:
+    """Send datagrams to a port of the namespace where nobody listens."""
+    command = [sys.executable, "-c", _SENDER, str(packets)]
+    subprocess.run(["ip", "netns", "exec", NAMESPACE, *command], check=True)
 
 
 @contextmanager
@@ -104,13 +109,15 @@ def namespace() -> Iterator[None]:
 
 
 @contextmanager
-def collecting(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Have ``retis collect -c skb,dev`` and these arguments run at the tracepoint meanwhile."""
+def collecting(
+    arguments: Sequence[str], collectors: str = "skb,dev", probe: str = PROBE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Have ``retis collect`` run at the probe meanwhile, with these arguments."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as messages:
         ready = Path(folder) / "ready"
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "retis_py", "collect", "-c", "skb,dev", "-p", _PROBE),
+                *(sys.executable, "-m", "retis_py", "collect", "-c", collectors, "-p", probe),
                 *(*arguments, "-o", "/dev/null", "--ready-file", str(ready)),
             ],
             stdin=subprocess.DEVNULL,

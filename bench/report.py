@@ -49,10 +49,14 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """The rows of one benchmark, with the machine that they were measured on."""
+    """The rows of one benchmark, with the machine that they were measured on.
+
+    ``notes`` say what was not measured, and why.
+    """
 
     benchmark: str
     rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     @property
@@ -72,7 +76,7 @@ class Report:
             ).rstrip()
             for line in lines
         )
-        return f"{self._machine_text()}\n{table}"
+        return "\n".join((self._machine_text(), table, *self.notes))
 
     def as_dict(self) -> dict[str, Any]:
         """Built-in types by JSON key."""
@@ -81,6 +85,7 @@ class Report:
             "passed": self.passed,
             "machine": _machine() | {"load_before": self.load_before},
             "rows": [row.as_dict() for row in self.rows],
+            "notes": self.notes,
         }
 
     def finish(self, json_file: Path | None = None) -> int:
@@ -101,14 +106,15 @@ class Report:
 def _cells(row: Row) -> tuple[str, ...]:
     limit = verdict = ""
     if row.limit is not None:
-        limit, verdict = _number(row.limit, row.unit), "pass" if row.passed else "FAIL"
-    numbers = (_number(n, row.unit) for n in (row.median, min(row.values), max(row.values)))
+        limit, verdict = as_text(row.limit, row.unit), "pass" if row.passed else "FAIL"
+    numbers = (as_text(n, row.unit) for n in (row.median, min(row.values), max(row.values)))
     return (row.name, *numbers, limit, verdict)
 
 
-def _number(value: float, unit: str) -> str:
+def as_text(value: float, unit: str) -> str:
+    """Return a number as it stands in a table."""
     digits = 3 if abs(value) < 10 else 1
-    return f"{value:,.{digits}f} {unit}"
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def _machine() -> dict[str, Any]:

@@ -46,11 +46,7 @@ static void send(struct retis_context *c, struct buffer *b)
 
 	if (length > BUFFER_SIZE)
 		return;
-#ifdef PERF_BUFFER
-	error = events.perf_submit(c->ctx, data, length);
-#else
-	error = events.ringbuf_output(data, length, RING_FLAGS);
-#endif
+	error = output(c->ctx, data, length);
 	if (error)
 		count_loss(c, LOSS_RING_FULL);
 }

@@ -41,11 +41,6 @@ struct buffer {
 
 BPF_TABLE("percpu_array", u32, struct buffer, buffers, 2);
 BPF_HASH(losses, struct loss_key, u64, 1024);
-#ifdef PERF_BUFFER
-BPF_PERF_OUTPUT(events);
-#else
-BPF_RINGBUF_OUTPUT(events, 8);
-#endif
 
 static void count_loss(struct retis_context *c, u32 cause)
 {

@@ -10,6 +10,7 @@ from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.options import text_options
 from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.cli.sizes import FileSize, Size
+from retis_py.collect.compile_cache import CompileCache
 from retis_py.collect.compiler import Compiler
 from retis_py.errors import UsageError
 from retis_py.events.text import TextFormat
@@ -140,7 +141,13 @@ def _split(
     type=Size(),
     default="16MB",
     show_default=True,
-    help="Memory for events on their way from the kernel; rounded up to a power of two.",
+    help="Memory for events on their way from the kernel; rounded down to a power of two.",
+)
+@click.option(
+    "--spool-limit",
+    type=FileSize(),
+    help="Room on disk for events that wait to be decoded, as in 2GB. [default: 1GiB, or a tenth "
+    "of what is free]",
 )
 @click.option(
     "--allow-system-changes",
@@ -149,6 +156,9 @@ def _split(
     "nftables' tracing on.",
 )
 @click.option("--print-bpf", is_flag=True, help="Print the BPF program's C text and end.")
+@click.option(
+    "--no-cache", is_flag=True, help="Compile the program anew, and keep no copy of it on disk."
+)
 @click.option("--perf-buffer", is_flag=True, hidden=True, help="Use perf buffers, for tests.")
 @click.option(
     "--load-each", is_flag=True, hidden=True, help="Load a program a function, for tests."
@@ -184,8 +194,10 @@ def collect_command(
     stop_after: int | None,
     ready_file: Path | None,
     buffer_size: int,
+    spool_limit: int | None,
     allow_system_changes: bool,
     print_bpf: bool,
+    no_cache: bool,
     perf_buffer: bool,
     load_each: bool,
     tracking_entries: int,
@@ -200,8 +212,9 @@ def collect_command(
         raise UsageError("--out-rotate is about files: give -o too, or '-o FILE'")
     # Until stop.py takes over: being told to end is no reason to leave files behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Started before anything that takes long to import: it imports bcc meanwhile.
-    with nullcontext() if print_bpf else Compiler() as compiler:
+    cache = None if no_cache or print_bpf else CompileCache.of_user()
+    # Before anything that takes long to import: it may have to import bcc meanwhile.
+    with nullcontext() if print_bpf else Compiler(cache) as compiler:
         from retis_py.cli.collection import Collection, CollectOptions  # noqa: PLC0415
 
         Collection(
@@ -227,6 +240,7 @@ def collect_command(
                 stop_after=stop_after,
                 ready_file=ready_file,
                 buffer_size=buffer_size,
+                spool_limit=spool_limit,
                 allow_system_changes=allow_system_changes,
                 perf_buffer=perf_buffer,
                 load_each=load_each,

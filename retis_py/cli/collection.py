@@ -12,29 +12,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retis_py import __version__
+from retis_py.cli.running import RunningCollection, WantedOutput, start_decoder
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
 from retis_py.cli.text_output import coloured
+from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.enrich import FlowEnricher
-from retis_py.collect.flow_questions import FlowQuestions
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
-from retis_py.collect.session import Session, size_of_ring
+from retis_py.collect.rings import choose_rings
+from retis_py.collect.session import Session
+from retis_py.collect.spool import create_spool
 from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
-from retis_py.errors import EventFileError, MissingPrerequisite, RetisError
+from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.events.escape import escape
-from retis_py.events.event import Event
-from retis_py.events.rotate import RotatingWriter
+from retis_py.events.event import Event, encode
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
-from retis_py.events.writer import EventWriter
 from retis_py.kernel.host import Host, clock_monotonic_offset
 from retis_py.probes.probe import parse_probe
-from retis_py.process.printer import Printer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +45,9 @@ log = logging.getLogger(__name__)
 
 RETIS_VERSION = f"v1.7.0+retis-py.{__version__}"
 """What event files say they were written by: retis 1.7 reads it as its own."""
+
+_LONG = 60.0  # s
+_INTERRUPTED = 128 + 2  # exit code: SIGINT, as a shell reports it
 
 _NEEDED = ("CAP_BPF", "CAP_PERFMON")
 
@@ -74,6 +76,7 @@ class CollectOptions:
     stop_after: int | None
     ready_file: Path | None
     buffer_size: int
+    spool_limit: int | None
     allow_system_changes: bool
     perf_buffer: bool
     load_each: bool
@@ -88,6 +91,8 @@ class Collection:
     def __init__(self, options: CollectOptions) -> None:
         self._options = options
         sections = parse_skb_sections(options.skb_sections)
+        self._host = Host(kconf=options.kconf)
+        self._rings = choose_rings(options.buffer_size, len(self._host.online_cpu_numbers))
         verdicts = parse_nft_verdicts(options.nft_verdicts or DEFAULT_NFT_VERDICTS)
         self._plan_options = PlanOptions(
             collectors=options.collectors,
@@ -98,6 +103,7 @@ class Collection:
             packet_filter=options.packet_filter,
             meta_filter=options.meta_filter,
             perf_buffer=options.perf_buffer,
+            rings=self._rings.number,
             load_each=options.load_each,
             collector_options=CollectorOptions(
                 sections, options.snaplen, verdicts, options.ovs_track, options.ovs_enrich_flows
@@ -106,7 +112,6 @@ class Collection:
         self._text_format = options.text_format
         if SkbPart.ETH in sections:
             self._text_format = replace(self._text_format, link_layer=True)
-        self._host = Host(kconf=options.kconf)
         self._clock = clock_monotonic_offset()
         self._status = StatusLine()
 
@@ -123,61 +128,68 @@ class Collection:
 
     def _collect(self, plan: Plan, compiler: Compiler) -> None:
         options = self._options
+        if self._rings.total != options.buffer_size:
+            log.info(
+                "--buffer-size: %s bytes are used, %d ring(s) of %s",
+                f"{self._rings.total:,}",
+                self._rings.number,
+                f"{self._rings.size:,}",
+            )
         with ExitStack() as closing:
-            writer = printer = None
+            spool = closing.enter_context(create_spool(options.out, options.spool_limit))
+            enriches = options.ovs_enrich_flows and any(c.name == "ovs" for c in plan.collectors)
+            wanted = WantedOutput(
+                options.out,
+                options.out_rotate,
+                self._printed_format(),
+                options.stop_after,
+                options.ovs_enrich_rate if enriches else None,
+            )
+            decoder = start_decoder(plan, self._host, spool, wanted)
+            closing.callback(decoder.close)
             added = []
             if options.out is not None:
                 # They take their time while the program is compiled.
                 added = [collector.begin_startup() for collector in plan.collectors]
-            if options.out is None or options.print_too:
-                printer = self._printer()
             session = closing.enter_context(
                 Session(
                     plan,
                     compiler,
                     self._host,
-                    size_of_ring(options.buffer_size),
-                    options.tracking_entries,
+                    spool,
+                    rings=self._rings,
+                    tracking_entries=options.tracking_entries,
                 )
             )
             startup = self._startup_event(added)
             self._run_collectors(plan, closing)
+            session.describe(encode(startup))
             # Only now, so that a file of that name stays if the program does not compile or load,
             # or a collector may not do what it was told to.
-            if options.out is not None:
-                writer = closing.enter_context(self._writer(options.out, startup))
+            decoder.channel.send(Go())
+            while not isinstance(decoder.receive(_LONG), Ready):
+                pass
             stop = Stop()
             log.info("%d probe(s) loaded", session.attach())
             _touch(options.ready_file)
             if options.cmd is not None:
                 stop.run(options.cmd)
-            enricher = self._enricher(plan)
-            try:
-                losses = self._run(session, stop, writer, printer, enricher)
-            except EventFileError:
-                session.stop()
-                received = session.events + session.pending
-                # The startup event may be among the lines that are not in the file.
-                missing = min(received, session.pending + (writer.unwritten if writer else 0))
-                log.warning(
-                    "%s of %s event(s) are not in the file", f"{missing:,}", f"{received:,}"
-                )
-                raise
-            finally:
-                self._status.clear()
-                stop.finish()
-            _report(session.events, losses)
-            if isinstance(writer, RotatingWriter):
-                pieces = writer.pieces
-                what = "file" if len(pieces) == 1 else "files"
+            running = RunningCollection(session, spool, decoder, stop, self._status)
+            losses = running.run()
+            _report(spool.control.events, losses)
+            if decoder.pieces:
+                what = "file" if len(decoder.pieces) == 1 else "files"
                 log.info(
                     "%d %s written; '%s..' stands for all",
-                    len(pieces),
+                    len(decoder.pieces),
                     what,
-                    escape(str(pieces[0])),
+                    escape(decoder.pieces[0]),
                 )
             for what, count in session.stale.counts.items():
                 log.info("%s %s: no longer followed", f"{count:,}", what)
+            running.report_unread()
+            if running.interrupted:
+                raise click.exceptions.Exit(_INTERRUPTED)
 
     def _run_collectors(self, plan: Plan, closing: ExitStack) -> None:
         for collector in plan.collectors:
@@ -188,80 +200,12 @@ class Collection:
                     raise
                 log.warning("%s", error)
 
-    def _enricher(self, plan: Plan) -> FlowEnricher | None:
-        if not self._options.ovs_enrich_flows or all(c.name != "ovs" for c in plan.collectors):
+    def _printed_format(self) -> TextFormat | None:
+        """Return how events are to be printed, None where they are not."""
+        if self._options.out is not None and not self._options.print_too:
             return None
-        return FlowEnricher(FlowQuestions(self._options.ovs_enrich_rate))
-
-    def _run(
-        self,
-        session: Session,
-        stop: Stop,
-        writer: EventWriter | None,
-        printer: Printer | None,
-        enricher: FlowEnricher | None,
-    ) -> Losses:
-        """Handle events until the end; return what was lost until then."""
-        handlers: list[Callable[[Event], None]] = []
-        if writer is not None:
-            handlers.append(writer.write)
-        if printer is not None:
-            handlers.append(printer.event)
-        if enricher is not None:
-            handlers.append(enricher.see)
-            enricher.start()
-
-        def handle(event: Event) -> None:
-            self._status.clear()
-            for handler in handlers:
-                handler(event)
-
-        def idle() -> None:
-            for event in enricher.poll() if enricher is not None else ():
-                handle(event)
-            if printer is not None:
-                printer.flush()
-            if writer is not None:
-                writer.flush()
-            if self._status.due:
-                self._status.show(session.events, session.losses())
-
-        def is_over() -> bool:
-            nobody_reads = printer is not None and printer.closed and writer is None
-            return nobody_reads or stop.is_over()
-
-        session.run(handle, is_over, idle, self._options.stop_after)
-        idle()
-        losses = session.losses()
-        if enricher is not None:
-            for event in enricher.finish():
-                handle(event)
-            idle()
-        return losses
-
-    def _printer(self) -> Printer:
-        if sys.stdout is None:
-            raise RetisError("the standard output is closed: open it, or write to a file with -o")
         offset = TimeSpec(self._clock.sec, self._clock.nsec).ns
-        fmt = replace(self._text_format, clock_offset=offset, colour=coloured())
-        return Printer(sys.stdout.buffer, fmt)
-
-    def _writer(self, path: Path, startup: Event) -> EventWriter:
-        """Create the event file, or the first of its pieces, with the startup event in it."""
-        limit = self._options.out_rotate
-        if limit is not None:
-            writer = RotatingWriter(path, limit, startup)
-            if path.is_file():
-                log.warning(
-                    "%s of an earlier collection stays beside %s; where no file is named it is"
-                    " the one that is read",
-                    escape(str(path)),
-                    escape(str(writer.pieces[0])),
-                )
-            return writer
-        plain = EventWriter(path)
-        plain.write(startup)
-        return plain
+        return replace(self._text_format, clock_offset=offset, colour=coloured())
 
     def _startup_event(self, added: "list[AddToStartup]") -> Event:
         return Event(

@@ -14,6 +14,7 @@ import click
 
 from retis_py import __version__
 from retis_py.api import EventFile
+from retis_py.cli import spool_input  # noqa: F401 (to read spools too)
 from retis_py.errors import RetisError, UsageError
 from retis_py.events.inputs import DEFAULT as DEFAULT_INPUT
 from retis_py.events.inputs import find_inputs

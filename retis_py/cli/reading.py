@@ -10,9 +10,11 @@ from typing import Any, Self
 
 import click
 
+from retis_py.cli import spool_input  # noqa: F401 (to read spools too)
 from retis_py.errors import EventFileError
 from retis_py.events.inputs import find_inputs
 from retis_py.events.jsonl import EventFile
+from retis_py.events.source import begins_with_spool
 from retis_py.process.work import usable_cpus
 
 _PATIENCE = 2.0  # s that a person waits without being told
@@ -66,6 +68,17 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_reading
 
 
+def _size(path: Path) -> int:
+    """Bytes to be read from a regular file, as far as that is known before."""
+    try:
+        if not path.is_file():
+            return 0
+        with path.open("rb", buffering=0) as file:
+            return 0 if begins_with_spool(file) else path.stat().st_size
+    except OSError:  # whoever opens it says why
+        return 0
+
+
 class Progress:
     """A bar on standard error, for reading that takes long while nothing else is seen.
 
@@ -74,7 +87,7 @@ class Progress:
 
     def __init__(self, reading: Reading, *, hidden: bool) -> None:
         self._enabled = not hidden and sys.stderr is not None and sys.stderr.isatty()
-        self._total = sum(path.stat().st_size for path in reading.paths if path.is_file())
+        self._total = sum(map(_size, reading.paths))
         self._begun = time.monotonic()
         self._bar: Any = None
         self._at = 0

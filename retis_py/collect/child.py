@@ -4,8 +4,9 @@ It reads a request from standard input and writes the answer to standard output,
 has them (the parent is the same Python). To start fast it imports nothing of retis_py.
 
 Request: ``{"text": str, "functions": [str], "cflags": [str]}``. Answer: ``{"functions":
-{name: bytes}, "maps": [(name, type, key_size, value_size, max_entries, flags)]}``, or ``{"error":
-str, "missing_bcc": bool}``.
+{name: bytes}, "maps": [(name, type, key_size, value_size, max_entries, flags)], "made_by": [(path,
+size, mtime_ns)]}``, where ``made_by`` are the files of bcc and LLVM, or ``{"error": str,
+"missing_bcc": bool}``.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
+_COMPILERS = (b"libbcc", b"libLLVM", b"libclang")
 
 
 def _serve() -> NoReturn:
@@ -65,7 +67,22 @@ def _compile(request: dict[str, Any]) -> dict[str, Any]:
         name: number_maps(program.dump_func(name.encode()), indices)
         for name in request["functions"]
     }
-    return {"functions": functions, "maps": maps}
+    return {"functions": functions, "maps": maps, "made_by": _made_by()}
+
+
+def _made_by() -> list[tuple[bytes, int, int]]:
+    """Return the files that decide what bcc makes of a text: its Python's, and libraries."""
+    import bcc  # noqa: PLC0415
+
+    with open("/proc/self/maps", "rb") as lines:  # noqa: PTH123 (pathlib takes its time)
+        mapped = {line.split(maxsplit=5)[-1].rstrip(b"\n") for line in lines}
+    libraries = [path for path in mapped if path.rpartition(b"/")[2].startswith(_COMPILERS)]
+    try:
+        paths = (os.fsencode(bcc.__file__), *sorted(libraries))
+        found = [(path, os.stat(path)) for path in paths]  # noqa: PTH116
+    except OSError:  # an upgrade has just removed them
+        return []
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in found]
 
 
 def _declare_prototypes(lib: ctypes.CDLL) -> None:

@@ -1,7 +1,8 @@
 """Compiling a program in a child process (child.py), which ends, and its 130 MiB with it.
 
-The child can be started before the text is ready, since importing bcc takes as long as putting
-the text together.
+What was compiled before comes from the cache, without a child. Where there can be nothing in it
+the child is started before the text is ready, since importing bcc takes as long as putting the text
+together.
 """
 
 import logging
@@ -9,12 +10,12 @@ import marshal
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from retis_py.collect.compile_cache import CompileCache, MadeBy
+from retis_py.collect.compiled import Compiled, MapDefinition, Request
 from retis_py.collect.headers import write_header_tree
 from retis_py.errors import MissingPrerequisite, RetisError
 
@@ -30,36 +31,53 @@ _NO_BCC = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MapDefinition:
-    """A map as the program declares it; sizes in bytes."""
-
-    name: str
-    type: int  # BPF_MAP_TYPE_*
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What loading needs.
-
-    In the instructions (8 bytes each) a map's place is taken by its index in ``maps``.
-    """
-
-    functions: dict[str, bytes]
-    maps: list[MapDefinition]
-
-
 class Compiler:
-    """The child, from its start to its answer; to be used in a ``with`` statement."""
+    """What makes programs of texts; to be used in a ``with`` statement, which ends its child."""
+
+    def __init__(self, cache: CompileCache | None = None) -> None:
+        self._cache = cache
+        self._child = _Child() if cache is None or cache.is_empty else None
+
+    def compile(self, text: str, functions: Sequence[str]) -> Compiled:
+        """Compile the program, or find it in the cache; the child is gone afterwards.
+
+        Raises:
+            MissingPrerequisite: bcc is not installed.
+            RetisError: the program does not compile (a bug, or a kernel unlike those tested).
+        """
+        cflags = _FAST[:-1] if log.isEnabledFor(logging.DEBUG) else _FAST
+        request = Request(text, tuple(functions), cflags)
+        # Nothing was there when the child was started.
+        found = self._cache.find(request) if self._cache and not self._child else None
+        if found is not None:
+            return found
+        if self._child is None:
+            self._child = _Child()
+        answer = _read_answer(*self._child.ask(request))
+        compiled = Compiled(answer["functions"], [MapDefinition(*m) for m in answer["maps"]])
+        if self._cache is not None:
+            self._cache.keep(request, compiled, [MadeBy(*file) for file in answer["made_by"]])
+        return compiled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.close()
+        if self._cache is not None:
+            self._cache.close()
+
+
+class _Child:
+    """The process, from its start to its answer."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="retis-")
-        write_header_tree(Path(self._folder.name))
-        self._child = subprocess.Popen(
+        from tempfile import TemporaryDirectory  # noqa: PLC0415 (a start without a child does without)
+
+        self.folder = TemporaryDirectory(prefix="retis-")
+        write_header_tree(Path(self.folder.name))
+        self.process = subprocess.Popen(
             # -S, -P: what Python looks for at its start takes time, and nothing is to be
             # imported from the folder that the user happens to be in.
             [sys.executable, "-S", "-P", str(_CHILD)],
@@ -68,42 +86,41 @@ class Compiler:
             stderr=subprocess.PIPE,
             env=os.environ
             | {
-                "BCC_KERNEL_SOURCE": self._folder.name,
+                "BCC_KERNEL_SOURCE": self.folder.name,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },
             # Ctrl-C is for the process that the user started; the child ends when it does.
             process_group=0,
         )
 
-    def compile(self, text: str, functions: Sequence[str]) -> Compiled:
-        """Compile the program; the child is gone afterwards.
-
-        Raises:
-            MissingPrerequisite: bcc is not installed.
-            RetisError: the program does not compile (a bug, or a kernel unlike those tested).
-        """
-        cflags = _FAST[:-1] if log.isEnabledFor(logging.DEBUG) else _FAST
-        request = {"text": text, "functions": list(functions), "cflags": list(cflags)}
-        output, messages = self._child.communicate(marshal.dumps(request))
-        self._folder.cleanup()
+    def ask(self, request: Request) -> tuple[bytes, int]:
+        """Return its answer and its exit code."""
+        output, messages = self.process.communicate(
+            marshal.dumps(
+                {
+                    "text": request.text,
+                    "functions": list(request.functions),
+                    "cflags": list(request.cflags),
+                }
+            )
+        )
+        self.folder.cleanup()
         for line in messages.decode(errors="replace").splitlines():
             log.debug("compiler: %s", line)
-        return _read_answer(output, self._child.returncode)
+        return output, self.process.returncode
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child.poll() is None:
-            self._child.kill()
-            self._child.wait()
-        for stream in (self._child.stdin, self._child.stdout, self._child.stderr):
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream and not stream.closed:
                 stream.close()
-        self._folder.cleanup()
+        self.folder.cleanup()
 
 
-def _read_answer(output: bytes, exit_code: int) -> Compiled:
+def _read_answer(output: bytes, exit_code: int) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = marshal.loads(output)  # noqa: S302 (from our own child)
     except (EOFError, ValueError, TypeError) as error:
@@ -118,4 +135,4 @@ def _read_answer(output: bytes, exit_code: int) -> Compiled:
             f"the program does not compile ({answer['error']}): this is a bug, please report what"
             " 'retis --log-level debug collect …' prints"
         )
-    return Compiled(answer["functions"], [MapDefinition(*m) for m in answer["maps"]])
+    return answer

@@ -5,7 +5,6 @@ BTF (structs.py), so the tree can be a few lines, and no kernel headers need be 
 """
 
 import os
-import platform
 import re
 from pathlib import Path
 
@@ -107,12 +106,24 @@ def write_header_tree(folder: Path) -> None:
     Raises:
         MissingPrerequisite: the architecture is not supported.
     """
-    machine = platform.machine()
+    for name, text in header_files().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def header_files() -> dict[str, str]:
+    """Return the tree's files for this machine's architecture and kernel.
+
+    Raises:
+        MissingPrerequisite: the architecture is not supported.
+    """
+    machine = os.uname().machine
     if machine not in _PT_REGS:
         raise MissingPrerequisite(
             f"cannot compile for {machine}: only {' and '.join(sorted(_PT_REGS))} are supported"
         )
-    files = {
+    return {
         "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n",
         "include/linux/types.h": _TYPES + _PT_REGS[machine],
         "include/linux/bpf_common.h": _BPF_COMMON,
@@ -125,10 +136,6 @@ def write_header_tree(folder: Path) -> None:
         "#endif\n",
         f"arch/{_ARCH_FOLDER[machine]}/include/asm/page.h": _INCLUDE_TYPES,
     }
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 def _version(release: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.kernel import libbpf, perf_event
 from retis_py.kernel.libbpf import check

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from retis_py.collect.attach import Attached
-from retis_py.collect.decode import Decoder
+from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.loader import Loader
 
 _KEY = struct.Struct("=QII")  # struct loss_key: probe, type, cause
@@ -21,6 +21,7 @@ class LossCause(StrEnum):
     MAP_FULL = "map full"
     TRACKING_FULL = "tracking map full"
     REENTERED = "probe hit while it ran"
+    SPOOL_FULL = "no room in the spool at the end"
 
 
 _NUMBERED = tuple(LossCause)
@@ -32,12 +33,12 @@ Losses = Counter[tuple[str, LossCause]]
 """Events lost by probe and cause."""
 
 
-def read_losses(loader: Loader, attached: Sequence[Attached], decoder: Decoder) -> Losses:
+def read_losses(loader: Loader, attached: Sequence[Attached], known: KnownProbes) -> Losses:
     """Read the counts that the program and the kernel keep."""
     losses: Losses = Counter()
     for key, value in loader.maps["losses"].items():
         address, kind, cause = _KEY.unpack(key)
-        probe = decoder.probe(kind, address)
+        probe = known.probe(kind, address)
         losses[
             str(probe) if probe else _TRACKING,
             _NUMBERED[cause],

@@ -3,10 +3,9 @@
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 
 from retis_py.collect.loader import Map
-from retis_py.collect.ring import RecordSource
+from retis_py.collect.ring import Batch, RecordSource, record_bytes
 from retis_py.kernel import perf_event
 
 _TYPE_SOFTWARE = 1
@@ -15,68 +14,76 @@ _SAMPLE_RAW = 1 << 10
 _RECORD_SAMPLE = 9
 _RECORD = struct.Struct("=IHH")  # struct perf_event_header: type, misc, size
 _RAW_SIZE = struct.Struct("=I")
-_TIMESTAMP = struct.Struct("=Q")  # the first member of every raw event
+_POSITION = struct.Struct("=Q")
 _HEAD, _TAIL = 1024, 1032  # data_head and data_tail in struct perf_event_mmap_page
 _PAGE = mmap.PAGESIZE
 
 
-class PerfBuffers(RecordSource):
-    """One buffer for each CPU, ``size`` bytes all together; records come out by their times."""
+class PerfBuffer(RecordSource):
+    """One CPU's buffer of ``size`` bytes, a power of two; records come out as a ring has them."""
 
-    def __init__(self, events: Map, size: int, cpus: list[int]) -> None:
-        pages = max(1, size // len(cpus) // _PAGE)
-        self._size = _PAGE << (pages.bit_length() - 1)  # a power of two, as the kernel wants
-        self._buffers: list[mmap.mmap] = []
-        self._descriptors: list[int] = []
-        for cpu in cpus:
-            attr = perf_event.Attr(
-                type=_TYPE_SOFTWARE,
-                config=_COUNT_SW_BPF_OUTPUT,
-                sample_type=_SAMPLE_RAW,
-                sample_period=1,
-                wakeup_events=1 << 31,  # nobody waits: it is polled
-            )
-            fd = perf_event.perf_event_open(attr, -1, cpu)
-            self._descriptors.append(fd)
-            self._buffers.append(mmap.mmap(fd, _PAGE + self._size, mmap.MAP_SHARED))
-            events.update(struct.pack("=I", cpu), struct.pack("=i", fd))
-            perf_event.enable(fd)
+    def __init__(self, events: Map, size: int, cpu: int) -> None:
+        self._size = size
+        attr = perf_event.Attr(
+            type=_TYPE_SOFTWARE,
+            config=_COUNT_SW_BPF_OUTPUT,
+            sample_type=_SAMPLE_RAW,
+            sample_period=1,
+            wakeup_events=1 << 31,  # nobody waits: it is polled
+        )
+        self._fd = perf_event.perf_event_open(attr, -1, cpu)
+        self._buffer = mmap.mmap(self._fd, _PAGE + size, mmap.MAP_SHARED)
+        events.update(struct.pack("=I", cpu), struct.pack("=i", self._fd))
+        perf_event.enable(self._fd)
+        self._next = 0  # where the batch that was handed out ends
 
-    def drain(self, limit: int) -> list[bytes]:  # noqa: ARG002 (it is never that much)
-        """Return the records there are by now, ordered by their times over all CPUs."""
-        records = [record for buffer in self._buffers for record in self._drain(buffer)]
-        records.sort(key=lambda record: _TIMESTAMP.unpack_from(record)[0])
-        return records
+    def peek(self, limit: int) -> Batch:
+        """Return the records there are by now."""
+        (head,) = _POSITION.unpack_from(self._buffer, _HEAD)
+        (tail,) = _POSITION.unpack_from(self._buffer, _TAIL)
+        data = self._straighten(tail, head)
+        records: list[bytes] = []
+        size = at = 0
+        while at + _RECORD.size <= len(data):
+            kind, _, length = _RECORD.unpack_from(data, at)
+            if length < _RECORD.size:
+                at = len(data)
+                break
+            if kind == _RECORD_SAMPLE:
+                body = at + _RECORD.size
+                (raw,) = _RAW_SIZE.unpack_from(data, body)
+                start = body + _RAW_SIZE.size
+                record = record_bytes(data[start : start + raw])
+                if size + len(record) > limit:
+                    break
+                records.append(record)
+                size += len(record)
+            # Others count what was lost, which the program has counted already.
+            at += length
+        self._next = tail + at
+        complete = at >= len(data)
+        return Batch(b"".join(records), len(records), complete, not complete)
+
+    def advance(self, size: int) -> None:  # noqa: ARG002 (it is all of the batch)
+        """Hand the space back."""
+        _POSITION.pack_into(self._buffer, _TAIL, self._next)
 
     def close(self) -> None:
         """Unmap the pages."""
-        for buffer in self._buffers:
-            buffer.close()
-        for fd in self._descriptors:
-            os.close(fd)
+        self._buffer.close()
+        os.close(self._fd)
 
-    def _drain(self, buffer: mmap.mmap) -> Iterator[bytes]:
-        (head,) = _TIMESTAMP.unpack_from(buffer, _HEAD)
-        (tail,) = _TIMESTAMP.unpack_from(buffer, _TAIL)
-        data = self._straighten(buffer, tail, head)
-        at = 0
-        while at + _RECORD.size <= len(data):
-            kind, _, size = _RECORD.unpack_from(data, at)
-            if size < _RECORD.size:
-                break
-            body = at + _RECORD.size
-            if kind == _RECORD_SAMPLE:
-                (length,) = _RAW_SIZE.unpack_from(data, body)
-                start = body + _RAW_SIZE.size
-                yield data[start : start + length]
-            # Others count what was lost, which the program has counted already.
-            at += size
-        _TIMESTAMP.pack_into(buffer, _TAIL, head)
-
-    def _straighten(self, buffer: mmap.mmap, tail: int, head: int) -> bytes:
+    def _straighten(self, tail: int, head: int) -> bytes:
         start, end = tail % self._size, head % self._size
         if tail == head:
             return b""
         if start < end:
-            return buffer[_PAGE + start : _PAGE + end]
-        return buffer[_PAGE + start : _PAGE + self._size] + buffer[_PAGE : _PAGE + end]
+            return self._buffer[_PAGE + start : _PAGE + end]
+        return self._buffer[_PAGE + start : _PAGE + self._size] + self._buffer[_PAGE : _PAGE + end]
+
+
+def perf_buffers(events: Map, size: int, cpus: list[int]) -> list[RecordSource]:
+    """Make a buffer for each CPU, ``size`` bytes all together at most (a page each at least)."""
+    pages = max(1, size // len(cpus) // _PAGE)
+    each = _PAGE << (pages.bit_length() - 1)  # a power of two, as the kernel wants
+    return [PerfBuffer(events, each, cpu) for cpu in cpus]

@@ -38,6 +38,7 @@ class PlanOptions:
     packet_filter: str | None = None
     meta_filter: str | None = None
     perf_buffer: bool = False
+    rings: int = 1
     load_each: bool = False
     collector_options: CollectorOptions = field(default_factory=CollectorOptions)
 
@@ -51,6 +52,8 @@ class Plan:
     program: Program
     followed: Sequence[FollowedProbe]
     load_each: bool
+    types: Types
+    collector_options: CollectorOptions
     stack_probing: "StackProbing | None" = None
 
 
@@ -107,6 +110,7 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
         types,
         ProgramOptions(
             perf_buffer=options.perf_buffer,
+            rings=options.rings,
             tracking=tracking,
             follow_functions=bool(followed),
             stack_context=stack_context,
@@ -115,7 +119,16 @@ def make_plan(options: PlanOptions, host: Host, tracefs: Tracefs | None) -> Plan
             meta_filter=filters.meta,
         ),
     )
-    return Plan(collectors, probes, program, followed, options.load_each, stack_probing)
+    return Plan(
+        collectors,
+        probes,
+        program,
+        followed,
+        options.load_each,
+        types,
+        options.collector_options,
+        stack_probing,
+    )
 
 
 def _has_nft_argument(probe: Probe) -> bool:

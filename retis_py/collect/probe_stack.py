@@ -1,4 +1,7 @@
-"""``--probe-stack``: what shows in the stacks of events is probed as the collection goes on."""
+"""``--probe-stack``: what shows in the stacks of events is probed as the collection goes on.
+
+The process that decodes sees stacks; the one that collects attaches.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -10,42 +13,54 @@ from retis_py.probes.resolve import MAX_PROBES, Resolver
 log = logging.getLogger(__name__)
 
 
-class StackProber:
-    """Looks at each event once; hands each function that is new and usable to ``attach``.
+class StackWatcher:
+    """Looks at each event once; hands the names of functions that are new to ``found``.
 
     ``hidden`` are the probes whose stacks nobody asked to see: they are taken off the events.
     """
 
     def __init__(
         self,
-        resolver: Resolver,
-        attach: Callable[[Probe], bool],
+        found: Callable[[list[str]], None],
         probes: Iterable[Probe],
-        hidden: frozenset[str],
+        hidden: Iterable[str],
         show_all: bool,
     ) -> None:
-        self._resolver = resolver
-        self._attach = attach
-        self._hidden = hidden
+        self._found = found
+        self._hidden = set(hidden)
         self._show_all = show_all
         self._seen = {probe.symbol for probe in probes}
-        self._count = len(self._seen)
-        self._found: set[str] = set()
+
+    def hide(self, symbol: str) -> None:
+        """Know a probe that is attached from now on, since it showed in a stack."""
+        self._hidden.add(symbol)
 
     def see(self, event: Event) -> None:
-        """Probe what the event's stack shows."""
+        """Look for functions in the event's stack."""
         kernel = event.kernel
         if kernel is None or kernel.stack_trace is None:
             return
-        for frame in kernel.stack_trace:
-            name = frame.partition("+")[0]
-            if name not in self._seen:
-                self._seen.add(name)
-                self._probe(name)
-        if not self._show_all and (kernel.symbol in self._hidden or kernel.symbol in self._found):
+        names = {frame.partition("+")[0] for frame in kernel.stack_trace}
+        new = names - self._seen
+        if new:
+            self._seen |= new
+            self._found(sorted(new))
+        if not self._show_all and kernel.symbol in self._hidden:
             kernel.stack_trace = None
 
-    def _probe(self, name: str) -> None:
+
+class StackProber:
+    """Probes the functions that were seen, those that are usable."""
+
+    def __init__(
+        self, resolver: Resolver, attach: Callable[[Probe], bool], probes: Iterable[Probe]
+    ) -> None:
+        self._resolver = resolver
+        self._attach = attach
+        self._count = len({probe.symbol for probe in probes})
+
+    def probe(self, name: str) -> None:
+        """Probe a function that was not probed before."""
         if self._count >= MAX_PROBES:
             if self._count == MAX_PROBES:
                 log.warning("no more functions are probed: there are %d probes", MAX_PROBES)
@@ -54,5 +69,4 @@ class StackProber:
         probe = self._resolver.find_function(name)
         if probe is not None and self._attach(probe):
             self._count += 1
-            self._found.add(name)
             log.debug("probing %s, seen in a stack", name)

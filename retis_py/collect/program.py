@@ -43,6 +43,7 @@ class ProgramOptions:
     """What the text depends on beside collectors and probes."""
 
     perf_buffer: bool = False  # instead of the BPF ring buffer
+    rings: int = 1  # a power of two; each is for the CPUs of a group
     tracking: bool = False
     follow_functions: bool = False  # with tracking: the kernel lets functions be probed
     stack_context: bool = False  # some function is reported with the packet being handled
@@ -87,6 +88,7 @@ def assemble(
     structs_at = pieces.reserve()
     pieces.splice("core/context.h")
     pieces.splice("core/event.h")
+    pieces.add(_output(options))
     if _locates_packets(collectors, options):
         pieces.splice("core/packet.h")
     _add_packet_reading(pieces, collectors, types, options)
@@ -225,7 +227,6 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "RETURN_ADDRESS_SIZE": "(sizeof(u64))",
     }
     flags = {
-        "PERF_BUFFER": options.perf_buffer,
         "FOLLOW_FUNCTIONS": options.follow_functions,
         "LOCATE_PACKET": _locates_packets(collectors, options),
         "PACKET_FILTER": options.packet_filter is not None,
@@ -247,6 +248,34 @@ def _defines(collectors: Sequence[Collector], types: Types, options: ProgramOpti
         "#ifndef __x86_64__\n#undef RETURN_ADDRESS_SIZE\n#define RETURN_ADDRESS_SIZE 0\n#endif\n"
         "#define bpf_htons(x) __builtin_bswap16(x)\n#define bpf_ntohs(x) __builtin_bswap16(x)\n"
     )
+
+
+def ring_names(count: int) -> list[str]:
+    """Return the names of the maps that are the rings."""
+    return ["events", *(f"events_{number}" for number in range(1, count))]
+
+
+def _output(options: ProgramOptions) -> str:
+    """Declare the rings, and the function that puts an event into its CPU's.
+
+    Producers on one ring fight for its lock, so CPUs that are neighbours by number use others.
+    """
+    begin = '#line 1 "rings"\n'
+    function = "static long output(void *ctx, void *data, u64 length)\n{\n"
+    if options.perf_buffer:
+        call = "\treturn events.perf_submit(ctx, data, length);\n}\n"
+        return f"{begin}BPF_PERF_OUTPUT(events);\n{function}{call}"
+    names = ring_names(options.rings)
+    maps = "".join(f"BPF_RINGBUF_OUTPUT({name}, 8);\n" for name in names)
+    call = "ringbuf_output(data, length, RING_FLAGS);"
+    cases = "".join(
+        f"\tcase {number}:\n\t\treturn {name}.{call}\n"
+        for number, name in enumerate(names)
+        if number
+    )
+    if cases:
+        cases = f"\tswitch (bpf_get_smp_processor_id() & {len(names) - 1}) {{\n{cases}\t}}\n"
+    return f"{begin}{maps}{function}{cases}\treturn {names[0]}.{call}\n}}\n"
 
 
 def _wire_structs(parts: Sequence[Part]) -> str:

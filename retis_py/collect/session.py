@@ -1,51 +1,46 @@
-"""A collection while it runs: compile, load, attach, then records to events until it is over."""
+"""A collection while it runs: compile, load, attach, then records to the spool until it is over."""
 
 import logging
-import os
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from retis_py.collect.attach import Attached, attach_all, attach_function
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.decode import Decoder
+from retis_py.collect.describe import describe
+from retis_py.collect.drain import Drainer
+from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.loader import Loader, MapType
 from retis_py.collect.losses import Losses, read_losses
-from retis_py.collect.perfbuffer import PerfBuffers
+from retis_py.collect.own_symbols import symbols_of
+from retis_py.collect.perfbuffer import perf_buffers
 from retis_py.collect.plan import Plan
 from retis_py.collect.probe_stack import StackProber
+from retis_py.collect.program import ring_names
 from retis_py.collect.ring import RecordSource, RingBuffer
+from retis_py.collect.rings import Rings
+from retis_py.collect.spool import NoRoomError, Spool
 from retis_py.collect.stale import StaleEntries
 from retis_py.collect.user_probes import UserProbes
-from retis_py.events.event import Event
+from retis_py.errors import RetisError
 from retis_py.kernel.host import Host
 from retis_py.probes.probe import Probe
 from retis_py.probes.resolve import MAX_PROBES
 
 log = logging.getLogger(__name__)
 
-# Records are fetched at these intervals (s), the longer the less there is to fetch. At a million
-# events of 240 bytes a second 16 MiB last for 70 ms.
-_SHORTEST, _LONGEST = 0.001, 0.02
-
-# Between two looks at the ring this many records are decoded, in some 20 ms.
-_DECODED_AT_ONCE = 1000
-
-# Records that wait to be decoded: beyond this many bytes the ring is left to fill, so that what
-# does not fit is counted by the kernel and memory stays bounded.
-_BACKLOG_LIMIT = 256 << 20
-
 # A program that runs on another CPU when probes are detached ends within this time (s).
 _GRACE = 0.02
+
+# How long (s) the end waits for room in the spool while decoding does not go on either.
+_PATIENCE = 2.0
 
 
 class Session:
     """A running collection; to be used in a ``with`` statement, which ends it.
 
-    ``buffer_size`` is that of the ring buffer in bytes, a power of two and a multiple of the page
-    size; ``tracking_entries`` how many packets can be tracked at a time.
+    ``tracking_entries`` is how many packets can be tracked at a time.
     """
 
     def __init__(
@@ -53,47 +48,57 @@ class Session:
         plan: Plan,
         compiler: Compiler,
         host: Host,
-        buffer_size: int,
+        spool: Spool,
+        *,
+        rings: Rings,
         tracking_entries: int,
     ) -> None:
         compiled = compiler.compile(plan.program.text, plan.program.functions)
-        ring_type = next(m.type for m in compiled.maps if m.name == "events")
+        names = ring_names(rings.number)
+        is_ring = next(m.type for m in compiled.maps if m.name == "events") == MapType.RINGBUF
         sizes = {
-            "events": buffer_size if ring_type == MapType.RINGBUF else host.highest_cpu + 1,
+            **dict.fromkeys(names, rings.size if is_ring else host.highest_cpu + 1),
             # An entry for each probe and cause, and some for what should not happen.
             "tracked_packets": tracking_entries,
             "losses": 4 * (MAX_PROBES if plan.stack_probing else len(plan.probes)) + 64,
         }
         self._loader = Loader(compiled, sizes)
         self._attached: list[Attached] = []
-        self._decoder = Decoder(plan.program.parts, plan.probes, host.symbols.resolve)
+        self._known = KnownProbes(plan.probes)
         self._plan = plan
-        self._buffer_size = buffer_size
-        self._backlog: deque[bytes] = deque()
-        self._backlog_size = 0
+        self._spool = spool
+        self._has_stacks = any(probe.stack for probe in plan.probes)
         self._losses: Losses | None = None
-        self.events = 0
         self.stale = StaleEntries(self._loader.maps)
         self._user_probes = UserProbes(
             self._loader,
-            self._decoder,
+            self._known,
             [request for collector in plan.collectors for request in collector.usdt_probes()],
         )
         self._prober = None
         if plan.stack_probing is not None:
-            self._prober = StackProber(
-                plan.stack_probing.resolver,
-                self._attach_function,
-                plan.probes,
-                plan.stack_probing.hidden,
-                plan.stack_probing.show_all,
-            )
-        events = self._loader.maps["events"]
-        self._source: RecordSource
-        if ring_type == MapType.RINGBUF:
-            self._source = RingBuffer(events, buffer_size)
+            resolver = plan.stack_probing.resolver
+            self._prober = StackProber(resolver, self._attach_function, plan.probes)
+        maps = self._loader.maps
+        sources: list[RecordSource]
+        if is_ring:
+            sources = [RingBuffer(maps[name], rings.size) for name in names]
         else:
-            self._source = PerfBuffers(events, buffer_size, host.online_cpu_numbers)
+            sources = perf_buffers(maps["events"], rings.total, host.online_cpu_numbers)
+        self._rings = len(sources)
+        self._drainer = Drainer(spool, sources, rings.size, self._known)
+
+    def describe(self, startup: bytes) -> None:
+        """Begin the spool with what is needed to decode it, and the startup event (JSON).
+
+        Raises:
+            RetisError: there is no room for it.
+        """
+        try:
+            self._spool.describe(describe(self._plan, self._known, startup, self._rings))
+        except NoRoomError as error:
+            raise RetisError(f"cannot write {self._spool.name}: {error}") from None
+        self._known.told()
 
     def attach(self) -> int:
         """Attach all probes and return how many there are.
@@ -102,8 +107,8 @@ class Session:
             RetisError: the kernel refuses one that was named.
         """
         # User space first: what the kernel queues is to be seen when it is received.
-        self._attached = self._user_probes.attach()
-        self._attached += attach_all(self._loader, self._plan)
+        self._add_attached(self._user_probes.attach())
+        self._add_attached(attach_all(self._loader, self._plan))
         return len({str(p) for attached in self._attached for p in attached.probes})
 
     def __enter__(self) -> Self:
@@ -116,94 +121,77 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         self._loader.detach()
-        self._source.close()
+        self._drainer.close()
         self._loader.close()
 
-    def run(
-        self,
-        handle: Callable[[Event], None],
-        is_over: Callable[[], bool],
-        idle: Callable[[], None],
-        limit: int | None = None,
-    ) -> None:
-        """Hand events over until ``is_over`` says so, then those that are left.
+    def step(self) -> float:
+        """Move the events that there are to the spool, and do what is due beside.
 
-        ``idle`` is called whenever all events there are were handed over, and every 20 ms or so
-        in between. At most ``limit`` events are handed over in all.
+        Return how long (s) to wait before the next time.
         """
-        wait = _SHORTEST
-        while not is_over():
-            fetched = self._fetch()
-            self.stale.collect_if_due()
-            self._attached += self._user_probes.look_if_due()
-            if self._hand_over(handle, limit, _DECODED_AT_ONCE):
-                return
-            idle()
-            if self._backlog:
-                continue
-            wait = _SHORTEST if fetched else min(wait * 2, _LONGEST)
-            time.sleep(wait)
-        self.stop()
-        while self._backlog:
-            if self._hand_over(handle, limit, _DECODED_AT_ONCE):
-                return
-            idle()
+        self._drainer.round()
+        self.stale.collect_if_due()
+        self._add_attached(self._user_probes.look_if_due())
+        return self._drainer.wait
 
-    @property
-    def pending(self) -> int:
-        """How many events were received and not handed over yet."""
-        return len(self._backlog)
+    def probe_functions(self, names: list[str]) -> None:
+        """Probe functions that showed in stacks, those that are usable."""
+        if self._prober is not None:
+            for name in names:
+                self._prober.probe(name)
 
-    def stop(self) -> None:
-        """Detach all probes and fetch what is left."""
+    def stop(self, *, wanted: bool = True) -> None:
+        """Detach all probes and fetch what is left; may be called again.
+
+        Waits for room in the spool as long as decoding goes on, if what is left is ``wanted``.
+        """
+        if self._losses is not None:
+            return
         # The kernel's count for a program goes with it.
         while_attached = self.losses()
         self._loader.detach()
-        self._fetch(limited=False)
+        self._drainer.round()
         time.sleep(_GRACE)
-        self._fetch(limited=False)
+        if wanted:
+            self._fetch_rest()
         self._losses = while_attached | self.losses()
+        if wanted:
+            self._losses += self._drainer.give_up()
         self.stale.count_rest()
+        self._spool.control.finished = True
 
     def losses(self) -> Losses:
         """Return what was lost so far, by probe and cause."""
         if self._losses is not None:
             return self._losses
         attached = self._attached if self._loader.attached else ()
-        return read_losses(self._loader, attached, self._decoder)
+        return read_losses(self._loader, attached, self._known)
+
+    def _add_attached(self, attached: Iterable[Attached]) -> None:
+        for each in attached:
+            self._attached.append(each)
+            if self._has_stacks:
+                self._known.add_symbols(symbols_of((each.program, *each.spares)))
+
+    def _fetch_rest(self) -> None:
+        control = self._spool.control
+        decoded, deadline = control.decoded, time.monotonic() + _PATIENCE
+        while True:
+            moved = self._drainer.round()
+            if not moved and not self._drainer.blocked:
+                return
+            if control.decoded != decoded or moved:
+                decoded, deadline = control.decoded, time.monotonic() + _PATIENCE
+            elif time.monotonic() > deadline:
+                return
+            if self._drainer.blocked:
+                time.sleep(_GRACE)
 
     def _attach_function(self, probe: Probe) -> bool:
         if not self._loader.attached:
             return False  # what comes now is what was left
         attached = attach_function(self._loader, self._plan, probe)
         if attached:
-            self._decoder.add_function(probe)
-            self._attached.extend(attached)
+            self._known.add_function(probe)
+            self._add_attached(attached)
         return bool(attached)
-
-    def _fetch(self, limited: bool = True) -> int:
-        room = _BACKLOG_LIMIT - self._backlog_size if limited else self._buffer_size
-        records = self._source.drain(room) if room > 0 else []
-        self._backlog.extend(records)
-        self._backlog_size += sum(map(len, records))
-        return len(records)
-
-    def _hand_over(self, handle: Callable[[Event], None], limit: int | None, count: int) -> bool:
-        """Decode some records; return whether the limit is reached."""
-        for _ in range(min(count, len(self._backlog))):
-            if limit is not None and self.events >= limit:
-                return True
-            record = self._backlog.popleft()
-            self._backlog_size -= len(record)
-            event = self._decoder.decode(record)
-            self.events += 1
-            if self._prober is not None:
-                self._prober.see(event)
-            handle(event)
-        return limit is not None and self.events >= limit
-
-
-def size_of_ring(asked: int) -> int:
-    """Return the smallest size that a ring can have to hold ``asked`` bytes."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return max(page, 1 << (asked - 1).bit_length())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from retis_py.collect.attach import Attached
-from retis_py.collect.decode import Decoder
+from retis_py.collect.known_probes import ProbeRegistry
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.program import PROBE_NUMBER, USDT_ARGUMENTS
 from retis_py.collectors.collector import UsdtRequest
@@ -38,7 +38,7 @@ class UserProbes:
     def __init__(
         self,
         loader: Loader,
-        decoder: Decoder,
+        decoder: ProbeRegistry,
         requests: Sequence[UsdtRequest],
         root: Path = Path("/"),
     ) -> None:

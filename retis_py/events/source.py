@@ -4,10 +4,10 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
@@ -21,11 +21,45 @@ MAX_LINE = 256 << 20
 PIECE_SIZE = 64 << 10
 
 
+SPOOL_MAGIC = b"RETSPOOL"
+"""What the spool of a collection begins with, which is left where one ended early."""
+
+
+class Stream(Protocol):
+    """Bytes to be read once."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return some bytes, nothing at the end; None: there may be some later."""
+
+    def fileno(self) -> int:
+        """Return a descriptor."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+converters: dict[bytes, Callable[[Path], Stream]] = {}
+"""Who makes an event file of other files as they are read, by what these begin with.
+
+The command line adds itself: what it needs for that is more than events know of.
+"""
+
+
 class Span(NamedTuple):
     """Place of a piece in a regular file, in bytes."""
 
     offset: int
     size: int
+
+
+def begins_with_spool(file: FileIO) -> bool:
+    """Whether a file is the spool of a collection; not asked of what can be read only once."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return False
+    try:
+        return os.pread(file.fileno(), len(SPOOL_MAGIC), 0) == SPOOL_MAGIC
+    except OSError:  # whoever reads it says why
+        return False
 
 
 class Source:
@@ -43,7 +77,8 @@ class Source:
         self.position = 0
         self._file = self._open(path)
         status = os.fstat(self._file.fileno())
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        is_plain = stat.S_ISREG(status.st_mode) and isinstance(self._file, FileIO)
+        self.size = status.st_size if is_plain else None
 
     def pieces(self, size: int = PIECE_SIZE) -> Iterator[bytes]:
         """Iterate over the content. Each piece is whole lines, but for the end of the last.
@@ -121,13 +156,16 @@ class Source:
             offset += len(part)
         return min(offset, self.size)
 
-    def _open(self, path: Path) -> FileIO:
+    def _open(self, path: Path) -> Stream:
         if path == STANDARD_INPUT:
             if sys.stdin is None:
                 raise EventFileError("the standard input is closed; name an event file")
             return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
         try:
-            return path.open("rb", buffering=0)
+            file = path.open("rb", buffering=0)
+            if not begins_with_spool(file):
+                return file
+            file.close()
         except FileNotFoundError:
             rotated = path.with_name(path.name + ".0")
             advice = "collect events into it first"
@@ -137,6 +175,12 @@ class Source:
             raise EventFileError(message) from None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
+        if SPOOL_MAGIC not in converters:
+            raise EventFileError(
+                f"{self.name} is the spool of a collection that ended early:"
+                " 'retis print -o' makes an event file of it"
+            )
+        return converters[SPOOL_MAGIC](path)
 
     def _read(self, size: int) -> bytes:
         try:

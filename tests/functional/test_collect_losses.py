@@ -181,7 +181,16 @@ def test_nothing_is_left_in_the_kernel(tmp_path: Path, number: signal.Signals) -
 def test_compiler_ends_with_the_collector(tmp_path: Path) -> None:
     """Killed while the child compiles: the child does not stay."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "retis_py", "collect", *PROBE, "-o", str(tmp_path / "events")],
+        [
+            sys.executable,
+            "-m",
+            "retis_py",
+            "collect",
+            "--no-cache",
+            *PROBE,
+            "-o",
+            str(tmp_path / "events"),
+        ],
         stderr=subprocess.DEVNULL,
     )
     children: set[int] = set()

@@ -7,7 +7,8 @@ import pytest
 
 from lab import cli
 from retis_py.collect import compiler
-from retis_py.collect.compiler import Compiled, Compiler
+from retis_py.collect.compiled import Compiled
+from retis_py.collect.compiler import Compiler
 
 COMPILER_CHILD = Path(cli.__file__).with_name("compiler_child.py")
 

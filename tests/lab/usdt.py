@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retis_py.collect.compiler import Compiled, Compiler
+from retis_py.collect.compiled import Compiled
+from retis_py.collect.compiler import Compiler
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.kernel.usdt import UsdtProbe
 from retis_py.kernel.usdt_arguments import UsdtArgument

@@ -16,7 +16,7 @@ from retis_py.cli.collect import collect_command
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.main import cli
 from retis_py.cli.sizes import FileSize, Size
-from retis_py.collect.session import size_of_ring
+from retis_py.collect.rings import choose_rings
 from retis_py.errors import UsageError
 
 MB = 1 << 20
@@ -162,14 +162,33 @@ def test_any_size(text: str) -> None:
     assert 0 < size <= 1 << 31
 
 
-@given(st.integers(1, 1 << 31))
-def test_rings_hold_what_was_asked_for(asked: int) -> None:
-    """A power of two, whole pages, and not twice what was asked for (kernel/bpf/ringbuf.c)."""
-    size = size_of_ring(asked)
-    assert size >= asked
-    assert size.bit_count() == 1
-    assert size % mmap.PAGESIZE == 0
-    assert size < 2 * asked or size == mmap.PAGESIZE
+@given(st.integers(1, 1 << 31), st.integers(1, 500))
+def test_rings_are_no_more_than_was_asked_for(asked: int, cpus: int) -> None:
+    """Powers of two of whole pages, of one size (kernel/bpf/ringbuf.c), no more than CPUs."""
+    rings = choose_rings(asked, cpus)
+    assert rings.total <= asked or rings == (1, mmap.PAGESIZE)
+    assert rings.total > asked // 2
+    assert rings.number.bit_count() == rings.size.bit_count() == 1
+    assert rings.size % mmap.PAGESIZE == 0
+    assert rings.number <= min(8, cpus)
+    assert rings.number == 1 or rings.size >= 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "number", "size"),
+    [
+        (16 << 20, 1, 1, 16 << 20),
+        (16 << 20, 2, 2, 8 << 20),
+        (16 << 20, 3, 2, 8 << 20),
+        (16 << 20, 100, 8, 2 << 20),
+        (24 << 20, 4, 4, 4 << 20),
+        (4 << 20, 8, 4, 1 << 20),
+        (4096, 8, 1, 4096),
+        (1, 1, 1, 4096),
+    ],
+)
+def test_rings(asked: int, cpus: int, number: int, size: int) -> None:
+    assert choose_rings(asked, cpus) == (number, size)
 
 
 def test_help_names_every_option_but_the_hidden() -> None:

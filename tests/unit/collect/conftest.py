@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lab.capabilities import require
-from retis_py.collect.compiler import Compiled
+from retis_py.collect.compiled import Compiled
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart

@@ -1,9 +1,11 @@
 """Programs in this kernel, run when a test says so."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from retis_py.collect.compiler import Compiled, Compiler
+from retis_py.collect.compiled import Compiled
+from retis_py.collect.compiler import Compiler
+from retis_py.collect.ring import HEADER_SIZE, RecordSource
 from retis_py.kernel import libbpf
 
 _ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS: the most that a raw tracepoint has
@@ -56,3 +58,24 @@ class Runner:
         error = self._run(self._program, ctypes.byref(self._options))
         assert error == 0, f"BPF_PROG_TEST_RUN: {error}"
         return int(self._options.retval)
+
+
+def drain(source: RecordSource, limit: int = 1 << 30) -> list[bytes]:
+    """Take the records out that are committed by now, discarded ones left out."""
+    batch = source.peek(limit)
+    data = bytes(batch.data)
+    batch = batch._replace(data=b"")
+    source.advance(len(data))
+    records = [*raw_records(data)]
+    assert len(records) == batch.records
+    return [record for length, record in records if not length & 1 << 30]
+
+
+def raw_records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Take records apart as a ring has them: the length with its flags, the content."""
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "little")
+        size = length & (1 << 30) - 1
+        yield length, data[at + HEADER_SIZE : at + HEADER_SIZE + size]
+        at += HEADER_SIZE + size + 7 & ~7

@@ -8,7 +8,7 @@ import pytest
 
 from lab.capabilities import CAPABILITIES
 from retis_py.collect.attach import attach_all
-from retis_py.collect.compiler import Compiled
+from retis_py.collect.compiled import Compiled
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader
 from retis_py.collect.losses import LossCause, read_losses

@@ -12,7 +12,8 @@ import pytest
 from lab.capabilities import require
 from lab.netns import wait_until
 from retis_py.collect.child import number_maps
-from retis_py.collect.compiler import Compiler, MapDefinition
+from retis_py.collect.compiled import MapDefinition
+from retis_py.collect.compiler import Compiler
 from retis_py.collect.loader import MapType
 from retis_py.errors import MissingPrerequisite, RetisError
 from unit.collect.running import compile_text
@@ -104,7 +105,7 @@ def children() -> set[str]:
 def test_giving_up_leaves_nothing() -> None:
     before = children()
     with Compiler() as compiler:
-        folder = Path(compiler._folder.name)
+        folder = Path(compiler._child.folder.name)
         assert (folder / "include/linux/kconfig.h").is_file()
         assert len(children() - before) == 1
     assert children() == before
@@ -115,14 +116,14 @@ def test_giving_up_leaves_nothing() -> None:
 def test_the_answer_leaves_nothing() -> None:
     """The collection that follows may be killed at any time: no folder stays in /tmp."""
     with Compiler() as compiler:
-        folder = Path(compiler._folder.name)
+        folder = Path(compiler._child.folder.name)
         compiler.compile(TEXT, ["first"])
         assert not folder.exists()
 
 
 def test_a_child_that_is_killed() -> None:
     with Compiler() as compiler:
-        compiler._child.kill()
+        compiler._child.process.kill()
         with pytest.raises(RetisError, match=r"ended without an answer \(exit code -9\)"):
             compiler.compile(TEXT, ["first"])
 
@@ -160,7 +161,7 @@ def test_the_collecting_process_has_no_llvm() -> None:
 def test_a_signal_while_it_compiles_leaves_no_folder(number: int, tmp_path: Path) -> None:
     """Before anything is attached the command ends like any other program, and cleans up."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "retis_py", "collect"],
+        [sys.executable, "-m", "retis_py", "collect", "--no-cache"],
         cwd=Path(__file__).parents[3],
         env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ import pytest
 
 from lab.capabilities import require
 from retis_py.collect import loader as loader_module
-from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, Map, MapType, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
@@ -21,7 +21,7 @@ from retis_py.events.event import Event
 from retis_py.kernel.btf import Btf
 from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from unit.collect.running import Runner
+from unit.collect.running import Runner, drain
 
 SIZE = 1 << 16
 
@@ -271,7 +271,7 @@ def kfree_skb(types: Types, skb: int, reason: int) -> list[int]:
 
 
 def events(buffer: RingBuffer, decoder: Decoder) -> list[Event]:
-    return [decoder.decode(record) for record in buffer.drain(1 << 30)]
+    return [decoder.decode(record) for record in drain(buffer)]
 
 
 def test_a_dropped_packet(session, types: Types) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ import pytest
 from lab import ovs_daemon
 from lab.capabilities import require
 from lab.ovs_daemon import PROGRAM, Daemon
-from retis_py.collect.compiler import Compiled
+from retis_py.collect.compiled import Compiled
 from retis_py.collect.decode import Decoder
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
@@ -26,7 +26,7 @@ from retis_py.events.event import Event
 from retis_py.events.sections.ovs import FlowOperation, RecvUpcall
 from retis_py.probes.available import Types
 from retis_py.probes.probe import ProbeType
-from unit.collect.running import Runner, compile_text
+from unit.collect.running import Runner, compile_text, drain
 from unit.collectors.openvswitch import OvsTypes, openvswitch
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="has x86-64's registers")
@@ -80,7 +80,7 @@ class Switch:
         return number
 
     def events(self) -> list[Event]:
-        return [self.decoder.decode(record) for record in self.ring.drain(RING)]
+        return [self.decoder.decode(record) for record in drain(self.ring)]
 
 
 @pytest.fixture

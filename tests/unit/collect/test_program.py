@@ -15,6 +15,7 @@ from retis_py.collect.program import (
     Program,
     ProgramOptions,
     assemble,
+    ring_names,
 )
 from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
@@ -40,6 +41,7 @@ def program(
     *,
     probe_types: Iterable[ProbeType] = (TP,),
     perf_buffer: bool = False,
+    rings: int = 1,
     follow_functions: bool = False,
     snaplen: int = 255,
 ) -> Program:
@@ -50,7 +52,7 @@ def program(
         chosen,
         set(probe_types),
         types,
-        ProgramOptions(perf_buffer, tracking, follow_functions and tracking),
+        ProgramOptions(perf_buffer, rings, tracking, follow_functions and tracking),
     )
 
 
@@ -74,9 +76,8 @@ def accepted(made: Program) -> None:
     compiled = compile_text(made.text, made.functions)
     assert list(compiled.functions) == list(made.functions)
     kinds = {TP: ("raw_tracepoint",), K: ("kprobe",), KR: ("kretprobe_entry", "kretprobe")}
-    with Loader(
-        compiled, {"events": 1 << 16} if is_ring(compiled.maps) else {"events": 8}
-    ) as loader:
+    size = 1 << 16 if is_ring(compiled.maps) else 8
+    with Loader(compiled, dict.fromkeys(ring_names(8), size)) as loader:
         for probe_type, functions in kinds.items():
             for function in functions:
                 if function not in compiled.functions:
@@ -148,9 +149,14 @@ def test_functions_of_the_stack_that_packets_are_followed_through(types: Types) 
 
 def test_perf_buffers(types: Types) -> None:
     made = program(types, probe_types=EVERY_PROBE, perf_buffer=True)
-    assert "BPF_RINGBUF_OUTPUT" not in re.sub(
-        r"#ifdef PERF_BUFFER.*?#endif", "", made.text, flags=re.S
-    )
+    assert "BPF_RINGBUF_OUTPUT" not in made.text
+    accepted(made)
+
+
+@pytest.mark.parametrize("rings", [1, 2, 8])
+def test_rings(types: Types, rings: int) -> None:
+    made = program(types, probe_types=EVERY_PROBE, rings=rings)
+    assert made.text.count("BPF_RINGBUF_OUTPUT(") == rings
     accepted(made)
 
 

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.capabilities import require
-from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.loader import Loader, Map, MapType, ProgramType
 from retis_py.collect.ring import RingBuffer
-from unit.collect.running import Runner, compile_text
+from unit.collect.running import Runner, compile_text, drain
 
 SIZE = 1 << 16
-ALL = 1 << 62  # no limit
 PAGE = mmap.PAGESIZE
 SUBMIT, DISCARD, OUTPUT = 0, 1, 2
 
@@ -77,16 +76,16 @@ def numbers(records: list[bytes]) -> list[int]:
 
 def test_empty(ring: Ring) -> None:
     buffer, _ = ring
-    assert buffer.drain(ALL) == []
-    assert buffer.drain(ALL) == []
+    assert drain(buffer) == []
+    assert drain(buffer) == []
 
 
 def test_in_order_and_once(ring: Ring) -> None:
     buffer, produce = ring
     for number in range(100):
         assert produce(number, SUBMIT) == 0
-    assert numbers(buffer.drain(ALL)) == list(range(100))
-    assert buffer.drain(ALL) == []
+    assert numbers(drain(buffer)) == list(range(100))
+    assert drain(buffer) == []
 
 
 def test_wrap_around(ring: Ring) -> None:
@@ -97,7 +96,7 @@ def test_wrap_around(ring: Ring) -> None:
         for _ in range(100):
             assert produce(made, OUTPUT if made % 3 == 0 else SUBMIT) == 0
             made += 1
-        found += numbers(buffer.drain(ALL))
+        found += numbers(drain(buffer))
     assert found == list(range(made))
     assert made * 160 > 10 * SIZE
 
@@ -106,10 +105,10 @@ def test_discarded(ring: Ring) -> None:
     buffer, produce = ring
     for number in range(90):
         produce(number, DISCARD if number % 3 == 1 else SUBMIT)
-    assert numbers(buffer.drain(ALL)) == [n for n in range(90) if n % 3 != 1]
+    assert numbers(drain(buffer)) == [n for n in range(90) if n % 3 != 1]
     for number in range(500):  # more than fit, were they not taken out
         assert produce(number, DISCARD) == 0
-        assert buffer.drain(ALL) == []
+        assert drain(buffer) == []
 
 
 def test_full_and_empty_again(ring: Ring) -> None:
@@ -119,19 +118,22 @@ def test_full_and_empty_again(ring: Ring) -> None:
         made += 1
     assert SIZE // 240 - 1 <= made <= SIZE // 240
     assert produce(made, OUTPUT) in (0, 1)
-    assert numbers(buffer.drain(ALL))[:made] == list(range(made))
+    assert numbers(drain(buffer))[:made] == list(range(made))
     assert produce(7, SUBMIT) == 0
-    assert numbers(buffer.drain(ALL)) == [7]
+    assert numbers(drain(buffer)) == [7]
 
 
 def test_limit(ring: Ring) -> None:
     buffer, produce = ring
     for number in range(100):
         produce(number, SUBMIT)
-    first = numbers(buffer.drain(2400))
+    first = numbers(drain(buffer, 2400))
     assert first == list(range(10))
-    assert numbers(buffer.drain(1)) == [10]  # at least one, or nothing would ever move
-    assert numbers(buffer.drain(ALL)) == list(range(11, 100))
+    assert numbers(drain(buffer, 2399 + 240)) == list(range(10, 20))
+    assert numbers(drain(buffer, 239)) == []
+    assert buffer.peek(239).limited
+    assert not buffer.peek(100 * 240).limited
+    assert numbers(drain(buffer)) == list(range(20, 100))
 
 
 def test_while_a_producer_runs(ring: Ring) -> None:
@@ -145,9 +147,9 @@ def test_while_a_producer_runs(ring: Ring) -> None:
     producer.start()
     found: list[int] = []
     while producer.is_alive():
-        found += numbers(buffer.drain(ALL))
+        found += numbers(drain(buffer))
     producer.join()
-    found += numbers(buffer.drain(ALL))
+    found += numbers(drain(buffer))
     assert found == sorted(set(range(count)) - set(lost))
     assert found
 
@@ -156,7 +158,7 @@ def test_while_a_producer_runs(ring: Ring) -> None:
 def test_close_gives_all_back(compiled: Compiled) -> None:
     with Loader(compiled, {"events": SIZE}) as loader:
         buffer = RingBuffer(loader.maps["events"], SIZE)
-        buffer.drain(ALL)
+        drain(buffer)
         buffer.close()
 
 
@@ -212,11 +214,14 @@ def test_busy_records_hold_up_those_behind_them(made: Made) -> None:
     made.add(b"first")
     where = made.add(b"second", BUSY)
     made.add(b"third")
-    assert buffer.drain(ALL) == [b"first"]
+    assert drain(buffer) == [b"first"]
     assert made.consumed() == 16
-    assert buffer.drain(ALL) == []
+    assert drain(buffer) == []
+    batch = buffer.peek(1 << 20)
+    assert (batch.complete, batch.limited) == (False, False)
+    del batch
     made.commit(where, len(b"second"))
-    assert buffer.drain(ALL) == [b"second", b"third"]
+    assert drain(buffer) == [b"second", b"third"]
     assert made.consumed() == made.produced
     buffer.close()
 
@@ -224,10 +229,10 @@ def test_busy_records_hold_up_those_behind_them(made: Made) -> None:
 def test_busy_and_then_discarded(made: Made) -> None:
     buffer = made.open()
     where = made.add(b"x" * 20, BUSY)
-    assert buffer.drain(ALL) == []
+    assert drain(buffer) == []
     made.commit(where, 20 | DISCARDED)
     made.add(b"y")
-    assert buffer.drain(ALL) == [b"y"]
+    assert drain(buffer) == [b"y"]
     buffer.close()
 
 
@@ -243,11 +248,11 @@ def test_any_records(steps: list[tuple[bytes, int, bool]]) -> None:
     expected, found = [], []
     for payload, flags, look in steps:
         if made.produced + 8 + len(payload) + 7 - made.consumed() > PAGE:
-            found += buffer.drain(ALL)
+            found += drain(buffer)
         made.add(payload, flags)
         expected += [payload] * (not flags)
-        found += buffer.drain(ALL) if look else []
-    found += buffer.drain(ALL)
+        found += drain(buffer) if look else []
+    found += drain(buffer)
     buffer.close()
     os.close(made.fd)
     assert found == expected

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lab import capabilities
-from retis_py.collect.compiler import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.loader import Loader, MapType
 from retis_py.collect.stale import StaleEntries
 

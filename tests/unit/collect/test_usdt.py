@@ -9,7 +9,7 @@ import pytest
 
 from lab.capabilities import require
 from lab.usdt import ArgumentReader, argument_reader, compile_reader
-from retis_py.collect.compiler import Compiled
+from retis_py.collect.compiled import Compiled
 from retis_py.kernel.usdt import UsdtProbe, read_probes
 from retis_py.kernel.usdt_arguments import Constant, Memory, Register, UsdtArgument
 

@@ -1,0 +1,86 @@
+"""What the process that decodes does: imported there alone, while the other one loads programs."""
+
+import logging
+
+from retis_py.cli.outputs import Outputs
+from retis_py.cli.running import WantedOutput
+from retis_py.collect.channel import Channel, Failed, Functions
+from retis_py.collect.decoder_process import give_up_privileges
+from retis_py.collect.decoding import Decoding, Enricher
+from retis_py.collect.json_decode import JsonDecoder
+from retis_py.collect.own_symbols import OwnSymbols
+from retis_py.collect.plan import Plan
+from retis_py.collect.probe_stack import StackWatcher
+from retis_py.collect.spool import Spool
+from retis_py.errors import RetisError
+from retis_py.kernel.host import Host
+from retis_py.kernel.libc import CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYSLOG
+
+log = logging.getLogger(__name__)
+
+
+def decode_spool(
+    plan: Plan,
+    host: Host,
+    spool: Spool,
+    channel: Channel,
+    wanted: WantedOutput,
+) -> int:
+    """Decode what comes into the spool; return the exit code.
+
+    Raises:
+        RetisError: the standard output is closed.
+    """
+    outputs = Outputs(wanted.out, wanted.rotate, wanted.text_format)
+    watcher = None
+    if plan.stack_probing is not None:
+        watcher = StackWatcher(
+            lambda names: channel.send(Functions(names)),
+            plan.probes,
+            plan.stack_probing.hidden,
+            plan.stack_probing.show_all,
+        )
+    has_stacks = watcher is not None or any(probe.stack for probe in plan.probes)
+    kept = [CAP_SYSLOG] if has_stacks else []  # to see addresses in /proc/kallsyms
+    if outputs.creates_files:
+        kept.append(CAP_DAC_OVERRIDE)
+    enricher = None
+    if wanted.enrich_rate is not None:
+        enricher = _enricher(wanted.enrich_rate)
+        # Sockets are another user's, and in another mount namespace.
+        kept += [CAP_DAC_OVERRIDE, CAP_SYS_PTRACE]
+    symbols = OwnSymbols(host.symbols.resolve)
+    decoding = Decoding(
+        spool.descriptor,
+        spool.limit,
+        channel,
+        JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
+        outputs,
+        symbols=symbols,
+        give_up_privileges=lambda: give_up_privileges(kept),
+        watcher=watcher,
+        enricher=enricher,
+        limit=wanted.limit,
+    )
+    try:
+        cut_off = decoding.run()
+    except RetisError as error:
+        channel.send(Failed(type(error).__name__, str(error), outputs.written))
+        outputs.discard()
+        return 1
+    outputs.close()
+    if cut_off:
+        log.error(
+            "the collecting process has ended early: the %s event(s) that it had received are %s",
+            f"{spool.control.events:,}",
+            "in the file" if outputs.has_file else "shown",
+        )
+        spool.close()
+    return int(cut_off)
+
+
+def _enricher(rate: int) -> Enricher:
+    from retis_py.collect.enrich import FlowEnricher  # noqa: PLC0415 (seldom)
+    from retis_py.collect.flow_questions import FlowQuestions  # noqa: PLC0415
+
+    return FlowEnricher(FlowQuestions(rate))

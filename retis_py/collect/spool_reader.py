@@ -1,0 +1,165 @@
+"""The spool, read: chunk by chunk, while it is written or when its collection has ended early."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+
+from retis_py.collect.merge import DamagedChunkError, split
+from retis_py.collect.spool_format import (
+    CHUNK_HEADER_SIZE,
+    FIRST_CHUNK,
+    PAGE,
+    VERSION,
+    Chunk,
+    Control,
+    Description,
+    Kind,
+)
+from retis_py.errors import EventFileError
+from retis_py.events.escape import escape
+from retis_py.events.source import SPOOL_MAGIC
+
+# Descriptions are small; a size beyond this is damage.
+_LARGEST = 256 << 20
+
+_decode_description = msgspec.json.Decoder(Description).decode
+
+
+class Placed(NamedTuple):
+    """A chunk and where it is, in bytes: its header's begin, its content's end."""
+
+    chunk: Chunk
+    offset: int
+    end: int
+
+
+def chunk_at(descriptor: int, offset: int, limit: int) -> Placed | None:
+    """Read the header at ``offset``; None where no whole chunk is before ``limit``."""
+    if not FIRST_CHUNK <= offset < limit:
+        return None
+    chunk = Chunk.unpack(os.pread(descriptor, CHUNK_HEADER_SIZE, offset))
+    if chunk is None or chunk.size > _LARGEST:
+        return None
+    end = offset + CHUNK_HEADER_SIZE + chunk.size
+    return Placed(chunk, offset, end) if end <= limit else None
+
+
+def content_of(descriptor: int, placed: Placed) -> bytes:
+    """Read a chunk's content."""
+    return os.pread(descriptor, placed.chunk.size, placed.offset + CHUNK_HEADER_SIZE)
+
+
+def description_of(descriptor: int, placed: Placed) -> Description:
+    """Read a description. Raises msgspec.DecodeError where it is none."""
+    return _decode_description(content_of(descriptor, placed))
+
+
+class OpenSpool:
+    """The spool of a collection that has ended early, open for reading.
+
+    Raises EventFileError for what cannot be opened, is no spool, or is in use. ``cut`` says where
+    it ends in something that is no chunk, before the end that the collection noted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = escape(str(path))
+        self.cut: int | None = None
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise EventFileError(f"cannot read {self.name}: {error.strerror}") from None
+        try:
+            self._size = os.fstat(self.descriptor).st_size
+            if self._size < PAGE:
+                raise EventFileError(f"{self.name} is no spool of a collection, or is cut short")
+            self.control = Control(self.descriptor, writable=False)
+            self._check()
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def descriptions(self) -> list[Description]:
+        """Return all descriptions, the first one first.
+
+        Raises:
+            EventFileError: they are damaged, or there is none yet.
+        """
+        found: list[Description] = []
+        at = self.control.last_description or FIRST_CHUNK
+        while at:
+            placed = chunk_at(self.descriptor, at, self._size)
+            if placed is None or placed.chunk.kind is not Kind.DESCRIPTION:
+                raise self._damaged(at)
+            try:
+                found.insert(0, description_of(self.descriptor, placed))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise self._damaged(at) from None
+            if placed.chunk.time >= at:
+                raise self._damaged(at)
+            at = placed.chunk.time
+        return found
+
+    def chunks(self) -> Iterator[tuple[Placed, bytes]]:
+        """Iterate over the chunks of records from the first one not decoded on."""
+        at = self.control.decoded.unread
+        while at < max(self._size, self.control.committed):
+            placed = chunk_at(self.descriptor, at, self._size)
+            content = content_of(self.descriptor, placed) if placed else b""
+            if placed is None or len(content) < placed.chunk.size:
+                # Behind the end that was noted there may be a chunk's begin.
+                self.cut = at if at < self.control.committed else None
+                return
+            if placed.chunk.kind is Kind.RECORDS:
+                yield placed, content
+            at = placed.end
+
+    def unread_records(self) -> int:
+        """Count the records that were not decoded."""
+        decoded = self.control.decoded
+        count = 0
+        for placed, content in self.chunks():
+            if placed.offset >= decoded.parsed:
+                count += placed.chunk.records
+                continue
+            try:
+                count += sum(time >= decoded.before for time, _ in split(content))
+            except DamagedChunkError:
+                count += placed.chunk.records
+        return count
+
+    def close(self) -> None:
+        """Close it; may be called again."""
+        if self.descriptor >= 0:
+            self.control.close()
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self.control.magic != SPOOL_MAGIC:
+            raise EventFileError(f"{self.name} is no spool of a collection")
+        if self.control.version != VERSION:
+            raise EventFileError(
+                f"{self.name} is a spool of version {self.control.version}, and we read version"
+                f" {VERSION}: use the retis that wrote it"
+            )
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EventFileError(
+                f"{self.name} is in use by a collection that still runs: wait for its end"
+            ) from None
+
+    def _damaged(self, offset: int) -> EventFileError:
+        return EventFileError(
+            f"{self.name} is damaged: what describes its events (byte {offset}) cannot be read"
+        )
