@@ -28,7 +28,7 @@ from report import as_text
 HERE = Path(__file__).parent
 
 # What benchmarks are told that would take too long otherwise, or more than is needed for a look.
-FULL = {"post": ("--events", "300000")}
+FULL = {"post": ("--events", "200000")}
 QUICK = {
     "capture": ("--runs", "1", "--seconds", "2"),
     "ct": ("--runs", "1", "--packets", "5000"),
