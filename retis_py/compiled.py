@@ -1,0 +1,116 @@
+"""The compiled part: what is done with each line of an event file, and is slow in Python.
+
+It may lack (no compiler, another platform); then Python does the same, only slower. With
+RETIS_PURE_PYTHON=1 in the environment it does so in any case. The sources are in native/.
+"""
+
+import ctypes
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_LIBRARY = Path(__file__).with_name("_compiled.so")
+_SWITCH = "RETIS_PURE_PYTHON"
+
+Pointer = ctypes.c_void_p
+_SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
+
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "memo_new": (Pointer, (_U64,)),
+    "memo_free": (None, (Pointer,)),
+    "memo_clear": (None, (Pointer,)),
+    "memo_count": (_LONG, (Pointer,)),
+    "memo_text": (Pointer, (Pointer, _LONG, Pointer)),
+    "memo_refuse": (None, (Pointer, _LONG)),
+    "index_piece": (_LONG, (Pointer,)),
+    "rows_sort": (None, (Pointer, _SIZE, _SIZE)),
+    "rows_move": (None, (Pointer, _SIZE, _SIZE, _SIZE, _U64)),
+    "rows_merge": (_SIZE, (Pointer, _SIZE, Pointer, _SIZE, _SIZE)),
+    "rows_group": (None, (Pointer, _SIZE, Pointer)),
+    "rows_rename": (None, (Pointer, _SIZE, Pointer, _SIZE)),
+    "rows_whole": (_SIZE, (Pointer, _SIZE)),
+    "series_write": (_INT, (Pointer,)),
+    "map_new": (Pointer, (_INT, _SIZE)),
+    "map_forget": (None, (Pointer, _SIZE)),
+    "map_free": (None, (Pointer, _SIZE)),
+}
+
+
+def _load() -> Any:
+    """Return the library, None where Python is to do its work."""
+    if os.environ.get(_SWITCH):
+        return None
+    try:
+        library = ctypes.CDLL(str(_LIBRARY))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError):  # not built, or of another version
+        return None
+    return library
+
+
+library: Any = _load()
+"""Its functions, as native/*.h declare them; None where there are none."""
+
+
+def address_of(buffer: bytearray) -> int:
+    """Return where the bytes lie. They must not be resized while the address is in use."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+class Memo:
+    """Texts that come up again, numbered by C; see native/memo.c."""
+
+    def __init__(self) -> None:
+        self.pointer = Pointer(library.memo_new(secrets.randbits(64)))
+        if not self.pointer:
+            raise MemoryError
+        self.known = 0  # of them, so many were handed out by new()
+
+    def __del__(self) -> None:
+        if library is not None and (pointer := getattr(self, "pointer", None)):
+            library.memo_free(pointer)
+
+    def new(self) -> Iterator[tuple[int, bytes]]:
+        """Iterate over the texts that came up since the last time: number, text."""
+        size = ctypes.c_size_t()
+        while self.known < library.memo_count(self.pointer):
+            number = self.known
+            self.known += 1
+            text = library.memo_text(self.pointer, number, ctypes.byref(size))
+            yield number, ctypes.string_at(text, size.value)
+
+    def refuse(self, number: int) -> None:
+        """Let every piece that a text is in be Python's."""
+        library.memo_refuse(self.pointer, number)
+
+    def clear(self) -> None:
+        """Forget all."""
+        library.memo_clear(self.pointer)
+        self.known = 0
+
+
+class FileMap:
+    """A file in memory, read-only. Raises OSError."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.size = size
+        self.address: int | None = None
+        if size:
+            self.address = library.map_new(descriptor, size)
+            if self.address is None:
+                raise OSError(ctypes.get_errno(), "cannot map it into memory")
+
+    def forget(self) -> None:
+        """Give its memory back, until it is looked at again."""
+        if self.address is not None:
+            library.map_forget(self.address, self.size)
+
+    def close(self) -> None:
+        """Unmap it; may be called again."""
+        if self.address is not None:
+            library.map_free(self.address, self.size)
+        self.address = None
