@@ -28,11 +28,6 @@ struct ovs {
 	u64 fields[FACT_FIELDS];
 };
 
-static bool is_text(struct text a, struct text b)
-{
-	return a.size == b.size && !memcmp(a.at, b.at, a.size);
-}
-
 static unsigned int kind_of(struct text value)
 {
 	struct text name = { value.at + 1, value.size - 2 };

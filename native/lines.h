@@ -18,6 +18,7 @@ typedef uint64_t u64;
 
 #define ANOTHER_LAYOUT -1L		/* the piece is Python's */
 #define NO_MEMORY -2L
+#define NOT_KNOWN -3L
 
 /* Bytes that lie somewhere else; never with a NUL at their end. */
 struct text {
@@ -65,9 +66,14 @@ struct ids {
 	u64 head, time, skb;
 };
 
+static inline bool is_text(struct text a, struct text b)
+{
+	return a.size == b.size && !memcmp(a.at, b.at, a.size);
+}
+
 const char *read_ids(const char *at, const char *end, struct ids *ids);
 
-/* JSON (json.c) */
+/* JSON, as far as it is needed (json.c) */
 const char *read_number(const char *at, const char *end, u64 *number);
 const char *skip_value(const char *at, const char *end, int depth);
 const char *read_member(const char *at, const char *end, int depth, struct text *key,
@@ -79,9 +85,13 @@ struct memo *memo_new(u64 seed);
 void memo_free(struct memo *memo);
 void memo_clear(struct memo *memo);
 long memo_count(const struct memo *memo);
+size_t memo_size(const struct memo *memo);
 long memo_number(struct memo *memo, struct text text);
 const char *memo_text(const struct memo *memo, long number, size_t *size);
 void memo_refuse(struct memo *memo, long number);
 bool memo_refused(const struct memo *memo, long number);
+long memo_find(const struct memo *memo, struct text text);
+bool memo_word(struct memo *memo, long number, struct text first, struct text second);
+struct text memo_words(const struct memo *memo, long number, int which);
 
 #endif

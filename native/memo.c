@@ -9,6 +9,7 @@
 struct entry {
 	u64 hash;
 	size_t at, size;	/* in the store */
+	size_t words[2], word_sizes[2];	/* in the store too: what the text is worded as */
 	bool refused;
 };
 
@@ -128,25 +129,61 @@ static bool is_entry(const struct memo *memo, const struct entry *entry, u64 has
 	       !memcmp(memo->store + entry->at, text.at, text.size);
 }
 
+/* The slot that a text is in, or would be in. */
+static size_t slot_of(const struct memo *memo, struct text text, u64 hash)
+{
+	size_t slot = hash & (memo->slot_count - 1);
+
+	while (memo->slots[slot] != EMPTY &&
+	       !is_entry(memo, &memo->entries[memo->slots[slot]], hash, text))
+		slot = (slot + 1) & (memo->slot_count - 1);
+	return slot;
+}
+
+/* The number of a text, NOT_KNOWN if it is not known. */
+long memo_find(const struct memo *memo, struct text text)
+{
+	size_t slot;
+
+	if (!memo->count)
+		return NOT_KNOWN;
+	slot = slot_of(memo, text, hash_of(memo, text));
+	return memo->slots[slot] == EMPTY ? NOT_KNOWN : (long)memo->slots[slot];
+}
+
+static size_t store(struct memo *memo, struct text text)
+{
+	size_t at = memo->stored;
+
+	if (text.size)
+		memcpy(memo->store + at, text.at, text.size);
+	memo->stored += text.size;
+	return at;
+}
+
 /* The number of a text; a new one where it is not known yet. NO_MEMORY if that cannot be. */
 long memo_number(struct memo *memo, struct text text)
 {
 	u64 hash = hash_of(memo, text);
+	struct entry *entry;
 	size_t slot;
 
 	if ((memo->count == memo->room && !grow_entries(memo)) || !grow_store(memo, text.size))
 		return NO_MEMORY;
-	slot = hash & (memo->slot_count - 1);
-	while (memo->slots[slot] != EMPTY) {
-		if (is_entry(memo, &memo->entries[memo->slots[slot]], hash, text))
-			return memo->slots[slot];
-		slot = (slot + 1) & (memo->slot_count - 1);
-	}
-	memo->entries[memo->count] = (struct entry){ hash, memo->stored, text.size, false };
-	memcpy(memo->store + memo->stored, text.at, text.size);
-	memo->stored += text.size;
+	slot = slot_of(memo, text, hash);
+	if (memo->slots[slot] != EMPTY)
+		return memo->slots[slot];
+	entry = &memo->entries[memo->count];
+	*entry = (struct entry){ .hash = hash, .size = text.size };
+	entry->at = store(memo, text);
 	memo->slots[slot] = memo->count;
 	return memo->count++;
+}
+
+/* Bytes that are kept. */
+size_t memo_size(const struct memo *memo)
+{
+	return memo->stored;
 }
 
 const char *memo_text(const struct memo *memo, long number, size_t *size)
@@ -164,4 +201,25 @@ void memo_refuse(struct memo *memo, long number)
 bool memo_refused(const struct memo *memo, long number)
 {
 	return memo->entries[number].refused;
+}
+
+/* Keep what a text is worded as, in two parts. */
+bool memo_word(struct memo *memo, long number, struct text first, struct text second)
+{
+	struct entry *entry = &memo->entries[number];
+
+	if (!grow_store(memo, first.size + second.size))
+		return false;
+	entry->word_sizes[0] = first.size;
+	entry->words[0] = store(memo, first);
+	entry->word_sizes[1] = second.size;
+	entry->words[1] = store(memo, second);
+	return true;
+}
+
+struct text memo_words(const struct memo *memo, long number, int which)
+{
+	const struct entry *entry = &memo->entries[number];
+
+	return (struct text){ memo->store + entry->words[which], entry->word_sizes[which] };
 }

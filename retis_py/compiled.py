@@ -16,6 +16,23 @@ _SWITCH = "RETIS_PURE_PYTHON"
 
 Pointer = ctypes.c_void_p
 _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
+_BOOL = ctypes.c_bool
+
+# Of what is remembered; beyond these all is forgotten, between pieces.
+_MOST_TEXTS = 8192
+_MOST_BYTES = 32 << 20
+
+
+class Text(ctypes.Structure):
+    """Bytes that lie somewhere: ``struct text``."""
+
+    _fields_ = (("at", ctypes.c_char_p), ("size", ctypes.c_size_t))
+
+    @classmethod
+    def of(cls, text: bytes) -> "Text":
+        """Point to ``text``, which must be kept meanwhile."""
+        return cls(text, len(text))
+
 
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "memo_new": (Pointer, (_U64,)),
@@ -24,6 +41,11 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "memo_count": (_LONG, (Pointer,)),
     "memo_text": (Pointer, (Pointer, _LONG, Pointer)),
     "memo_refuse": (None, (Pointer, _LONG)),
+    "memo_size": (_SIZE, (Pointer,)),
+    "memo_word": (_BOOL, (Pointer, _LONG, Text, Text)),
+    "words_read": (_LONG, (Pointer,)),
+    "words_room": (_SIZE, (Pointer,)),
+    "words_write": (_SIZE, (Pointer,)),
     "index_piece": (_LONG, (Pointer,)),
     "rows_sort": (None, (Pointer, _SIZE, _SIZE)),
     "rows_move": (None, (Pointer, _SIZE, _SIZE, _SIZE, _U64)),
@@ -87,10 +109,18 @@ class Memo:
         """Let every piece that a text is in be Python's."""
         library.memo_refuse(self.pointer, number)
 
-    def clear(self) -> None:
-        """Forget all."""
+    def word(self, number: int, first: bytes, second: bytes) -> None:
+        """Keep what a text is worded as, in two parts."""
+        if not library.memo_word(self.pointer, number, Text.of(first), Text.of(second)):
+            raise MemoryError
+
+    def trim(self) -> bool:
+        """Forget all where it has become much; return whether it was."""
+        if self.known <= _MOST_TEXTS and library.memo_size(self.pointer) <= _MOST_BYTES:
+            return False
         library.memo_clear(self.pointer)
         self.known = 0
+        return True
 
 
 class FileMap:

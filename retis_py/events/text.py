@@ -44,7 +44,7 @@ def _second(seconds: int) -> str | None:
 
 
 # What stands out, as parameters of the escape sequence SGR (ECMA-48).
-_PROBE, _ID, _DROP, _PACKET = "1", "2", "1;31", "36"
+_PROBE, ID_COLOUR, _DROP, _PACKET = "1", "2", "1;31", "36"
 
 
 def event_text(event: "Event", fmt: TextFormat) -> str:
@@ -79,9 +79,9 @@ def identity_text(event: "Event | Identity", fmt: TextFormat) -> str:
     """Return the end of the first line: `` #TRACKINGID (skb ADDR) drop (reason R)``, or nothing."""
     text = ""
     if event.tracking is not None:
-        text = f" {_painted(event.tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.tracking.text(fmt), ID_COLOUR, fmt)}"
     elif event.skb_tracking is not None:
-        text = f" {_painted(event.skb_tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.skb_tracking.text(fmt), ID_COLOUR, fmt)}"
     if event.skb_drop is not None:
         text = f"{text} {_painted(event.skb_drop.text(fmt), _DROP, fmt)}"
     return text
@@ -125,3 +125,8 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
 
 def _painted(text: str, colour: str, fmt: TextFormat) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if fmt.colour else text
+
+
+def colours(colour: str, *, enabled: bool) -> tuple[bytes, bytes]:
+    """Return what is before and behind a text of a colour."""
+    return (f"\x1b[{colour}m".encode(), b"\x1b[0m") if enabled else (b"", b"")

@@ -19,7 +19,6 @@ ALONE = 1 << 63
 """In the extent of an event that belongs to no packet."""
 
 _SHORTEST = 27  # bytes of a line that can be an event
-_REMEMBERED = 8192  # heads; beyond this all are forgotten
 
 
 class RowIndex(NamedTuple):
@@ -96,8 +95,7 @@ class IndexRows:
         return sound
 
     def _make_room(self, lines: int) -> None:
-        if self._memo.known > _REMEMBERED:
-            self._memo.clear()
+        self._memo.trim()
         if self._index.most < lines:
             self._rows = (ctypes.c_uint64 * (lines * ROW))()
             self._facts = (ctypes.c_uint64 * (lines * FACT))()

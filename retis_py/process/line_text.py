@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from retis_py import compiled
 from retis_py.events.event import Event, Identity, decode
 from retis_py.events.layout import (
     PARTS_TIME,
@@ -32,6 +33,7 @@ from retis_py.events.text import (
     identity_text,
     series_text,
 )
+from retis_py.process.worded_pieces import Part, WordedPieces, Wording
 from retis_py.process.work import Damage, Done
 
 # Texts held of a part. Packets and connections come and go; beyond this all are forgotten.
@@ -81,11 +83,16 @@ class LineText:
         self._rest = _Texts(self._rest_text)
         self._device = _Texts(self._text_of("netns", "dev"))
         self._others = _Texts(self._others_text)
+        self._compiled: WordedPieces | None = None
+        if compiled.library is not None and not lines.sorted and not fmt.utc:
+            self._compiled = WordedPieces(self._wordings(), self._end, colour=fmt.colour)
 
     def __call__(self, piece: bytes) -> Done:
         """Word all lines of ``piece``."""
         if not self._lines.is_current:
             return self._one_by_one(piece)
+        if self._compiled is not None and (done := self._compiled(piece)) is not None:
+            return done
         try:
             texts = self._series(piece) if self._lines.sorted else self._texts(split_lines(piece))
         except (*UNDECODABLE, AnotherLayoutError):
@@ -129,6 +136,22 @@ class LineText:
             first = (shown, probe_text, identity_text)
             texts.append(b"".join((*first, stack, packet_text, device, skbs[skb], others)))
         return texts
+
+    def _wordings(self) -> dict[Part, Wording]:
+        """Return what words the parts that the compiled part cuts lines into."""
+
+        def alone(word: Callable[[bytes], bytes]) -> Wording:
+            return lambda part: (word(part), b"")
+
+        return {
+            Part.HEAD: self._probe_text,
+            Part.IDS: alone(self._identity_text),
+            Part.DROP: alone(self._identity_text),
+            Part.PACKET: alone(self._text_of("packet")),
+            Part.SKB: alone(self._text_of("skb")),
+            Part.DEVICE: alone(self._text_of("netns", "dev")),
+            Part.OTHERS: alone(self._others_text),
+        }
 
     def _one_by_one(self, piece: bytes) -> Done:
         """Decode each line; find out which are damaged."""
