@@ -29,8 +29,10 @@ static const struct section sections[] = {
 /* Whether a name stands before a brace, in a line that begins at start. */
 static bool is_named(const char *start, const char *brace, struct text name)
 {
-	return (size_t)(brace - start) >= name.size && brace[-3] == name.at[name.size - 3] &&
-	       !memcmp(brace - name.size, name.at, name.size);
+	size_t end = name.size - 3;	/* of the name itself: ":  follow */
+
+	return (size_t)(brace - start) >= name.size && brace[-3] == name.at[end] &&
+	       brace[-(long)name.size] == ',' && !memcmp(brace - name.size, name.at, name.size);
 }
 
 /*

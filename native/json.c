@@ -2,19 +2,25 @@
 #include "lines.h"
 
 #define DEEPEST 16
+#define SAFE_DIGITS 19		/* so many are never too large for a u64 */
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
 
 /* Digits of a u64 without zeros before them. Returns what follows, NULL if there is none. */
 const char *read_number(const char *at, const char *end, u64 *number)
 {
-	const char *start = at;
+	const char *start = at, *safe = end - at > SAFE_DIGITS ? at + SAFE_DIGITS : end;
 	u64 value = 0;
 
-	while (at < end && *at >= '0' && *at <= '9') {
-		u64 digit = *at++ - '0';
-
-		if (value > (UINT64_MAX - digit) / 10)
+	while (at < safe && is_digit(*at))
+		value = value * 10 + (*at++ - '0');
+	for (; at < end && is_digit(*at); at++) {
+		if (value > (UINT64_MAX - (*at - '0')) / 10)
 			return NULL;
-		value = value * 10 + digit;
+		value = value * 10 + (*at - '0');
 	}
 	if (at == start || (*start == '0' && at - start > 1))
 		return NULL;
@@ -93,5 +99,7 @@ const char *skip_value(const char *at, const char *end, int depth)
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		if (begins(at, end, words[i]))
 			return at + words[i].size;
+	if (*at == '-')
+		at++;
 	return read_number(at, end, &number);
 }

@@ -20,6 +20,11 @@ typedef uint64_t u64;
 #define NO_MEMORY -2L
 #define NOT_KNOWN -3L
 
+/* Counted up when a function or struct changes that Python sees: _INTERFACE in compiled.py. */
+#define INTERFACE 1
+
+int interface(void);
+
 /* Bytes that lie somewhere else; never with a NUL at their end. */
 struct text {
 	const char *at;
@@ -72,6 +77,21 @@ static inline bool is_text(struct text a, struct text b)
 }
 
 const char *read_ids(const char *at, const char *end, struct ids *ids);
+
+/* Section packet (packet.c). */
+struct packet {
+	u32 length;		/* on the wire */
+	size_t captured;
+	unsigned char bytes[512];	/* the first that were captured */
+	size_t known;		/* how many these are */
+};
+
+bool read_packet(struct text part, struct packet *packet);
+
+enum { SENDERS_MOST = 32 };
+
+/* Two addresses, the lower first; none is empty, false is for Python. */
+bool conversation(const struct packet *packet, unsigned char *addresses, size_t *size);
 
 /* JSON, as far as it is needed (json.c) */
 const char *read_number(const char *at, const char *end, u64 *number);

@@ -6,6 +6,11 @@
 #define FEWEST_SLOTS 1024	/* a power of two */
 #define EMPTY UINT32_MAX
 
+int interface(void)
+{
+	return INTERFACE;
+}
+
 struct entry {
 	u64 hash;
 	size_t at, size;	/* in the store */
@@ -41,8 +46,13 @@ static u64 load(const char *at)
 /* After wyhash: words in pairs, multiplied. */
 static u64 hash_of(const struct memo *memo, struct text text)
 {
-	u64 hash = memo->seed ^ text.size, last[2] = { 0, 0 };
+	u64 hash = memo->seed ^ text.size, other = ~memo->seed, last[2] = { 0, 0 };
 
+	for (; text.size > 32; text.at += 32, text.size -= 32) {
+		hash = mixed(load(text.at) ^ 0xa0761d6478bd642full, load(text.at + 8) ^ hash);
+		other = mixed(load(text.at + 16) ^ 0x589965cc75374cc3ull, load(text.at + 24) ^ other);
+	}
+	hash ^= other;
 	for (; text.size > 16; text.at += 16, text.size -= 16)
 		hash = mixed(load(text.at) ^ 0xa0761d6478bd642full, load(text.at + 8) ^ hash);
 	memcpy(last, text.at, text.size);

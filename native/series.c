@@ -113,7 +113,8 @@ static void put_event(struct writing *w, const u64 *row, size_t index, struct te
 	struct text line;
 	size_t ids;
 
-	line_at(w, row, &line, &ids);
+	if (!line_at(w, row, &line, &ids))
+		return;
 	if (row[ROW_EXTENT] & ALONE) {
 		put_text(w, line);
 		return;

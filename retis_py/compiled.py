@@ -13,6 +13,7 @@ from typing import Any
 
 _LIBRARY = Path(__file__).with_name("_compiled.so")
 _SWITCH = "RETIS_PURE_PYTHON"
+_INTERFACE = 1  # that of the library has to be the same, see native/lines.h
 
 Pointer = ctypes.c_void_p
 _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
@@ -35,6 +36,7 @@ class Text(ctypes.Structure):
 
 
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "interface": (_INT, ()),
     "memo_new": (Pointer, (_U64,)),
     "memo_free": (None, (Pointer,)),
     "memo_clear": (None, (Pointer,)),
@@ -46,6 +48,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "words_read": (_LONG, (Pointer,)),
     "words_room": (_SIZE, (Pointer,)),
     "words_write": (_SIZE, (Pointer,)),
+    "count_piece": (_LONG, (Pointer,)),
+    "count_packets": (_SIZE, (Pointer, Pointer, _SIZE, Pointer)),
     "index_piece": (_LONG, (Pointer,)),
     "rows_sort": (None, (Pointer, _SIZE, _SIZE)),
     "rows_move": (None, (Pointer, _SIZE, _SIZE, _SIZE, _U64)),
@@ -69,9 +73,9 @@ def _load() -> Any:
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
-    except (OSError, AttributeError):  # not built, or of another version
+    except (OSError, AttributeError):  # not built, or of another interface
         return None
-    return library
+    return library if library.interface() == _INTERFACE else None
 
 
 library: Any = _load()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from retis_py import compiled
 from retis_py.events.jsonl import EventFile
 from retis_py.events.source import Span
 from retis_py.process.share import shared_map
@@ -72,6 +73,8 @@ def usable_cpus() -> int:
 
 def _alone(file: EventFile, job: Job) -> Iterator[tuple[int, bytes | Span, Done]]:
     offset = 0
+    if compiled.library is not None:  # nothing is made of a line that would have to be at hand
+        file.source.piece_size = _SHARED_PIECE
     for piece in file.pieces():
         yield offset, piece, job(piece)
         offset += len(piece)
