@@ -35,7 +35,7 @@ class Text(ctypes.Structure):
         return cls(text, len(text))
 
 
-_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "interface": (_INT, ()),
     "memo_new": (Pointer, (_U64,)),
     "memo_free": (None, (Pointer,)),
@@ -64,22 +64,28 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
-def _load() -> Any:
-    """Return the library, None where Python is to do its work."""
+def load(path: Path = _LIBRARY) -> tuple[Any, str]:
+    """Return the library, None where Python is to do its work; and why."""
     if os.environ.get(_SWITCH):
-        return None
+        return None, f"is switched off by {_SWITCH}"
     try:
-        library = ctypes.CDLL(str(_LIBRARY))
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(library, name)
+        loaded = ctypes.CDLL(str(path))
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(loaded, name)
             function.restype, function.argtypes = result, arguments
-    except (OSError, AttributeError):  # not built, or of another interface
-        return None
-    return library if library.interface() == _INTERFACE else None
+    except OSError:
+        return None, "was not built"
+    except AttributeError:
+        return None, "is of another version"
+    return (loaded, "") if loaded.interface() == _INTERFACE else (None, "is of another version")
 
 
-library: Any = _load()
+library: Any
 """Its functions, as native/*.h declare them; None where there are none."""
+WHY_NOT: str
+"""Why there are none: what the compiled part is."""
+
+library, WHY_NOT = load()
 
 
 def address_of(buffer: bytearray) -> int:

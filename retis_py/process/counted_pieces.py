@@ -79,6 +79,9 @@ class CountedPieces:
     ``judge`` is stats_lines.judge_part.
     """
 
+    # Each costs some microseconds for each kind of event in it.
+    PIECE_SIZE = 512 << 10
+
     def __init__(self, judge: Callable[..., None]) -> None:
         self._judge = judge
         self._heads = _Judged(("kernel", "userspace"), has_common=True)

@@ -9,7 +9,7 @@ from retis_py.compiled import Memo, Pointer, library
 from retis_py.events.layout import AnotherLayoutError, check_head
 from retis_py.events.lines import UNDECODABLE
 from retis_py.process.fact_rows import FACT, fact_row
-from retis_py.process.facts import based, unpack_fact
+from retis_py.process.facts import unpack_fact
 from retis_py.process.sort_index import Flow, Index, IndexLines
 from retis_py.process.work import Done
 
@@ -74,14 +74,14 @@ class IndexRows:
             return self._by_python(piece)
         rows = ctypes.string_at(index.rows, index.row_count * ROW * 8)
         facts = ctypes.string_at(index.facts, index.fact_count * FACT * 8)
-        others = _as_rows(looked)
+        others = as_rows(looked)
         return Done(
             RowIndex(rows + others.rows, others.alone, facts + others.facts, others.flows), lines
         )
 
     def _by_python(self, piece: bytes) -> Done:
         done = self._python(piece)
-        return done._replace(result=_as_rows(done.result))
+        return done._replace(result=as_rows(done.result))
 
     def _heads_are_sound(self) -> bool:
         """Judge what is new before the packets' ids."""
@@ -106,7 +106,7 @@ class IndexRows:
             self._index.most = lines
 
 
-def _as_rows(index: Index) -> RowIndex:
+def as_rows(index: Index) -> RowIndex:
     """Bring what Python found into the same form."""
     rows = array("Q")
     for key, places in index.packets.items():
@@ -115,7 +115,7 @@ def _as_rows(index: Index) -> RowIndex:
     alone = array("Q")
     for time, offset, extent in _threes(index.alone):
         alone.extend((time, offset, time, offset, extent | ALONE))
-    facts = b"".join([fact_row(unpack_fact(based(record, 0))) for record in index.facts])
+    facts = b"".join([fact_row(unpack_fact(record)) for record in index.facts])
     return RowIndex(rows.tobytes(), alone.tobytes(), facts, index.flows)
 
 

@@ -128,6 +128,8 @@ class IndexLines:
     def look_at(self, line: bytes, offset: int, ids_place: int, index: Index) -> None:
         """Decode a line."""
         event = _decode_line(line)
+        if not ids_place:  # it may be put together anew, which needs all of it
+            msgspec.json.decode(line)
         time = event.common.timestamp
         _check_u64(time, 0 if event.ovs is None else event.ovs.upcall_ts or 0)
         place = (time, offset, (ids_place << 32) + len(line))

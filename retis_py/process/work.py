@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from retis_py import compiled
 from retis_py.events.jsonl import EventFile
-from retis_py.events.source import Span
+from retis_py.events.source import PIECE_SIZE, Span
 from retis_py.process.share import shared_map
 
 # A file smaller than this is read before a second process has begun.
@@ -35,7 +34,7 @@ class Done(NamedTuple):
 
 
 Job = Callable[[bytes], Done]
-"""What is done with a piece: whole lines."""
+"""What is done with a piece: whole lines. Its attribute ``piece_size`` is how long these may be."""
 
 Seen = Callable[[int], None]
 """Told how many bytes of the file were worked through."""
@@ -73,8 +72,7 @@ def usable_cpus() -> int:
 
 def _alone(file: EventFile, job: Job) -> Iterator[tuple[int, bytes | Span, Done]]:
     offset = 0
-    if compiled.library is not None:  # nothing is made of a line that would have to be at hand
-        file.source.piece_size = _SHARED_PIECE
+    file.source.piece_size = getattr(job, "piece_size", PIECE_SIZE)
     for piece in file.pieces():
         yield offset, piece, job(piece)
         offset += len(piece)

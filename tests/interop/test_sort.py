@@ -23,6 +23,8 @@ from retis_py.process.windowed_sort import WindowedSorter
 
 retis = pytest.importorskip("retis")
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 Json = dict[str, Any]
 
 COMPACT = (",", ":")
