@@ -111,7 +111,8 @@ const char *memo_text(const struct memo *memo, long number, size_t *size);
 void memo_refuse(struct memo *memo, long number);
 bool memo_refused(const struct memo *memo, long number);
 long memo_find(const struct memo *memo, struct text text);
-bool memo_word(struct memo *memo, long number, struct text first, struct text second);
+bool memo_word(struct memo *memo, long number, const char *first_at, size_t first_size,
+	       const char *second_at, size_t second_size);
 struct text memo_words(const struct memo *memo, long number, int which);
 
 #endif

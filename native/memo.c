@@ -214,9 +214,11 @@ bool memo_refused(const struct memo *memo, long number)
 }
 
 /* Keep what a text is worded as, in two parts. */
-bool memo_word(struct memo *memo, long number, struct text first, struct text second)
+bool memo_word(struct memo *memo, long number, const char *first_at, size_t first_size,
+	       const char *second_at, size_t second_size)
 {
 	struct entry *entry = &memo->entries[number];
+	struct text first = { first_at, first_size }, second = { second_at, second_size };
 
 	if (!grow_store(memo, first.size + second.size))
 		return false;

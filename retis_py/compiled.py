@@ -17,7 +17,7 @@ _INTERFACE = 1  # that of the library has to be the same, see native/lines.h
 
 Pointer = ctypes.c_void_p
 _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
-_BOOL = ctypes.c_bool
+_BOOL, _BYTES = ctypes.c_bool, ctypes.c_char_p
 
 # Of what is remembered; beyond these all is forgotten, between pieces.
 _MOST_TEXTS = 8192
@@ -44,7 +44,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "memo_text": (Pointer, (Pointer, _LONG, Pointer)),
     "memo_refuse": (None, (Pointer, _LONG)),
     "memo_size": (_SIZE, (Pointer,)),
-    "memo_word": (_BOOL, (Pointer, _LONG, Text, Text)),
+    "memo_word": (_BOOL, (Pointer, _LONG, _BYTES, _SIZE, _BYTES, _SIZE)),
     "words_read": (_LONG, (Pointer,)),
     "words_room": (_SIZE, (Pointer,)),
     "words_write": (_SIZE, (Pointer,)),
@@ -108,12 +108,15 @@ class Memo:
 
     def new(self) -> Iterator[tuple[int, bytes]]:
         """Iterate over the texts that came up since the last time: number, text."""
+        count = library.memo_count(self.pointer)
+        if self.known == count:
+            return
         size = ctypes.c_size_t()
-        while self.known < library.memo_count(self.pointer):
-            number = self.known
-            self.known += 1
-            text = library.memo_text(self.pointer, number, ctypes.byref(size))
+        place = ctypes.byref(size)
+        for number in range(self.known, count):
+            text = library.memo_text(self.pointer, number, place)
             yield number, ctypes.string_at(text, size.value)
+        self.known = count
 
     def refuse(self, number: int) -> None:
         """Let every piece that a text is in be Python's."""
@@ -121,7 +124,8 @@ class Memo:
 
     def word(self, number: int, first: bytes, second: bytes) -> None:
         """Keep what a text is worded as, in two parts."""
-        if not library.memo_word(self.pointer, number, Text.of(first), Text.of(second)):
+        sizes = len(first), len(second)
+        if not library.memo_word(self.pointer, number, first, sizes[0], second, sizes[1]):
             raise MemoryError
 
     def trim(self) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from retis_py.events.event import Event, Identity
+    from retis_py.events.sections.packet import Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,15 @@ def identity_text(event: "Event | Identity", fmt: TextFormat) -> str:
 
 def further_text(event: "Event", fmt: TextFormat) -> str:
     """Return what follows the first line: a line break before it, or a space if single-line."""
-    parts = _further_parts(event, fmt)
+    return _joined(_further_parts(event, fmt), fmt)
+
+
+def packet_line(packet: "Packet", fmt: TextFormat) -> str:
+    """Return the same of an event that has nothing but a packet."""
+    return _joined([_packet_text(packet, fmt)], fmt)
+
+
+def _joined(parts: list[str], fmt: TextFormat) -> str:
     if not fmt.multi_line:
         return "".join([f" {line.lstrip()}" for part in parts for line in part.split("\n")])
     # An empty stack trace is an empty line, and not indented at the end.
@@ -107,7 +116,7 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
     if kernel is not None and kernel.stack_trace is not None:
         parts.append(kernel.stack_text(fmt).replace("\n", "\n  "))
     if event.packet is not None:
-        parts.append(_painted(event.packet.text(fmt), _PACKET, fmt))
+        parts.append(_packet_text(event.packet, fmt))
     if event.netns is not None:
         netns = event.netns.text(fmt)
         parts.append(netns if event.dev is None else f"{netns} {event.dev.text(fmt)}")
@@ -121,6 +130,10 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
             if section is event.nft and (rule := nft_rule_line(fmt.nft_rules, event)) is not None:
                 parts.append(f"  {rule}")
     return parts
+
+
+def _packet_text(packet: "Packet", fmt: TextFormat) -> str:
+    return _painted(packet.text(fmt), _PACKET, fmt)
 
 
 def _painted(text: str, colour: str, fmt: TextFormat) -> str:

@@ -25,12 +25,14 @@ from retis_py.events.layout import (
     split_series,
 )
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
+from retis_py.events.sections.packet import Packet
 from retis_py.events.text import (
     TextFormat,
     first_line,
     follower_text,
     further_text,
     identity_text,
+    packet_line,
     series_text,
 )
 from retis_py.process.worded_pieces import Part, WordedPieces, Wording
@@ -43,6 +45,12 @@ _TIME = len(str(PARTS_TIME))  # what is cut off the text of an event made of a p
 _OBJECT = rb"\{[^}]*\}"
 _DEVICE = re.compile(rb'(?:,"netns":%b|)(?:,"dev":%b|)' % (_OBJECT, _OBJECT)).match
 
+
+class _PacketAlone(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    packet: Packet
+
+
+_decode_packet = msgspec.json.Decoder(_PacketAlone).decode
 _decode_identity = msgspec.json.Decoder(Identity).decode
 
 _Text = TypeVar("_Text")
@@ -78,7 +86,8 @@ class LineText:
         self._end = b"\n\n" if fmt.multi_line else b"\n"
         self._probe = _Texts(self._probe_text)
         self._identity = _Texts(self._identity_text)
-        self._packet = _Texts(self._text_of("packet"))
+        self._packet = _Texts(self._packet_text)
+        self._any_packet = self._text_of("packet")
         self._skb = _Texts(self._text_of("skb"))
         self._rest = _Texts(self._rest_text)
         self._device = _Texts(self._text_of("netns", "dev"))
@@ -147,7 +156,7 @@ class LineText:
             Part.HEAD: self._probe_text,
             Part.IDS: alone(self._identity_text),
             Part.DROP: alone(self._identity_text),
-            Part.PACKET: alone(self._text_of("packet")),
+            Part.PACKET: alone(self._packet_text),
             Part.SKB: alone(self._text_of("skb")),
             Part.DEVICE: alone(self._text_of("netns", "dev")),
             Part.OTHERS: alone(self._others_text),
@@ -181,6 +190,14 @@ class LineText:
     def _identity_text(self, part: bytes) -> bytes:
         # Each packet has its own: only what may be in it is decoded.
         return identity_text(_decode_identity(b"{%b}" % part[1:]), self._bare).encode()
+
+    def _packet_text(self, part: bytes) -> bytes:
+        # The same here: each packet has its own.
+        try:
+            packet = _decode_packet(b"{%b}" % part[1:]).packet
+        except UNDECODABLE:  # something stands beside it
+            return self._any_packet(part)
+        return packet_line(packet, self._bare).encode()
 
     def _rest_text(self, part: bytes) -> tuple[bytes, bytes]:
         """Return the namespace and device, and all other sections."""
