@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from interop.compiled_comparison import (
+    DATA,
     FORMATS,
     UNSORTED,
     Jobs,
@@ -165,3 +166,13 @@ def test_another_library_is_not_used(tmp_path: Path) -> None:
         command = ["cc", "-w", "-fno-builtin", "-shared", "-fPIC", "-o", str(library)]
         subprocess.run([*command, str(tmp_path / "other.c")], check=True)
         assert compiled.load(library) == (None, "is of another version")
+
+
+@pytest.mark.parametrize(
+    ("switch", "said"), [("1", "is switched off by RETIS_PURE_PYTHON"), ("", "is used")]
+)
+def test_the_log_says_which(switch: str, said: str) -> None:
+    command = [sys.executable, "-m", "retis_py", "--log-level", "debug", "print", str(DATA)]
+    environment = os.environ | {"RETIS_PURE_PYTHON": switch}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert f"the compiled part {said}" in done.stderr
