@@ -6,7 +6,6 @@ RETIS_PURE_PYTHON=1 in the environment it does so in any case. The sources are i
 
 import ctypes
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def load(path: Path = _LIBRARY) -> tuple[Any, str]:
     if os.environ.get(_SWITCH):
         return None, f"is switched off by {_SWITCH}"
     try:
-        loaded = ctypes.CDLL(str(path))
+        loaded = ctypes.CDLL(str(path), use_errno=True)
         for name, (result, arguments) in FUNCTIONS.items():
             function = getattr(loaded, name)
             function.restype, function.argtypes = result, arguments
@@ -97,7 +96,7 @@ class Memo:
     """Texts that come up again, numbered by C; see native/memo.c."""
 
     def __init__(self) -> None:
-        self.pointer = Pointer(library.memo_new(secrets.randbits(64)))
+        self.pointer = Pointer(library.memo_new(int.from_bytes(os.urandom(8))))
         if not self.pointer:
             raise MemoryError
         self.known = 0  # of them, so many were handed out by new()
