@@ -12,8 +12,6 @@ static const struct text joining[] = {
 	{ "recv_upcall", 11 },	 { "flow_operation", 14 }, { "action_execute", 14 },
 };
 
-enum { UPCALL, UPCALL_ENQUEUE, NO_KIND = 6 };
-
 /* What of the section ovs series are joined by. */
 static const struct text fact_fields[FACT_FIELDS] = {
 	[FACT_CPU] = { "cpu", 3 },
@@ -131,55 +129,77 @@ static void put_fact(u64 *row, const struct ovs *ovs, const u64 *place)
 	u64 what = ovs->kind;
 
 	for (int field = 0; field < FACT_FIELDS; field++)
-		what |= (u64)ovs->has[field] << (8 + field);
+		what |= (u64)ovs->has[field] << (FACT_FIELD_BIT + field);
 	/* A message may be received before its enqueueing was seen: that counts from the upcall. */
 	row[FACT_COUNTS] = enqueue ? ovs->fields[FACT_UPCALL_TS] : place[ROW_TIME];
 	row[FACT_RANK] = enqueue;
 	memcpy(row + FACT_PLACE, place + ROW_TIME, 3 * sizeof(*row));
 	row[FACT_KEY] = place[0];
 	row[FACT_KEY + 1] = place[1];
-	row[FACT_WHAT] = what | 1 << 7 | ovs->fields[FACT_CPU] << 32;
+	row[FACT_WHAT] = what | FACT_HAS_KEY | ovs->fields[FACT_CPU] << 32;
 	row[FACT_TS] = ovs->fields[FACT_UPCALL_TS];
 	row[FACT_NUMBERS] = ovs->fields[FACT_UPCALL_CPU] << 32 | ovs->fields[FACT_QUEUE_ID];
+}
+
+/* Whether what is before the packet's id was found to be whole sections, or is to be looked at. */
+static bool is_head(struct index *index, const char *start, const char *end)
+{
+	long number = memo_number(index->heads, (struct text){ start, end - start });
+
+	return number >= 0 && !memo_refused(index->heads, number);
+}
+
+/* Leave a line to Python. */
+static void put_look(struct index *index, const char *line, const char *end, size_t ids)
+{
+	struct look *look = &index->looks[index->look_count++];
+
+	*look = (struct look){ line - index->piece, ids, end - line };
+}
+
+/* Take an event of a packet, whose id ends before rest. */
+static void put_event(struct index *index, const u64 *row, const char *rest, const char *end)
+{
+	const char *ovs_at = find_ovs(rest, end);
+	struct ovs ovs;
+
+	if (ovs_at && !is_plain(ovs_at, end)) {
+		const char *line = index->piece + row[ROW_OFFSET];
+
+		if (!read_tail(rest, end - 1, &ovs)) {
+			put_look(index, line, end, row[ROW_EXTENT] >> IDS_SHIFT);
+			return;
+		}
+		put_fact(index->facts + FACT * index->fact_count++, &ovs, row);
+	}
+	memcpy(index->rows + ROW * index->row_count++, row, ROW * sizeof(*row));
 }
 
 /* Returns false if the piece is in another layout. */
 static bool index_line(struct index *index, const char *line, const char *end)
 {
-	const char *ids, *ovs_at, *rest;
-	u64 *row = index->rows + index->row_count * ROW;
-	struct ids read;
-	struct ovs ovs;
+	const char *start, *ids_at, *rest;
+	u64 row[ROW];
+	struct ids ids;
 	struct cut cut;
-	long head;
 
 	if (!cut_head(line, end, &cut))
 		return false;
-	ids = find_section(cut.parts[PART_HEAD].at, end, IDS);
-	if (!ids) {
-		index->looks[index->look_count++] = (struct look){ line - index->piece, 0, end - line };
+	start = cut.parts[PART_HEAD].at;
+	ids_at = find_section(start, end, IDS);
+	if (!ids_at) {
+		put_look(index, line, end, 0);
 		return true;
 	}
-	cut.parts[PART_HEAD].size = ids - cut.parts[PART_HEAD].at;
-	rest = read_ids(ids, end, &read);
-	head = memo_number(index->heads, cut.parts[PART_HEAD]);
-	if (!rest || head < 0 || memo_refused(index->heads, head))
+	rest = read_ids(ids_at, end, &ids);
+	if (!rest || !is_head(index, start, ids_at))
 		return false;
-	row[0] = read.time;
-	row[1] = read.head;
+	row[0] = ids.time;
+	row[1] = ids.head;
 	row[ROW_TIME] = cut.time;
 	row[ROW_OFFSET] = line - index->piece;
-	row[ROW_EXTENT] = (u64)(ids - line) << 32 | (u64)(end - line);
-	ovs_at = find_ovs(rest, end);
-	if (ovs_at && !is_plain(ovs_at, end)) {
-		if (!read_tail(rest, end - 1, &ovs)) {
-			index->looks[index->look_count++] =
-				(struct look){ line - index->piece, ids - line, end - line };
-			return true;
-		}
-		put_fact(index->facts + FACT * index->fact_count++, &ovs, row);
-	}
-	index->row_count++;
+	row[ROW_EXTENT] = (u64)(ids_at - line) << IDS_SHIFT | (u64)(end - line);
+	put_event(index, row, rest, end);
 	return true;
 }
 

@@ -104,3 +104,55 @@ size_t rows_whole(const u64 *rows, size_t count)
 		count--;
 	return count;
 }
+
+#define SEARCHED 64		/* facts behind an upcall among which its return mostly is */
+
+static bool has(const u64 *fact, unsigned int kind, u64 fields)
+{
+	u64 needed = FACT_HAS_KEY | fields << FACT_FIELD_BIT;
+
+	return (fact[FACT_WHAT] & FACT_KIND) == kind && (fact[FACT_WHAT] & needed) == needed;
+}
+
+/* The return of an upcall, by the same packet; NULL if it is not near. */
+static u64 *return_of(const u64 *upcall, u64 *end)
+{
+	u64 *fact = (u64 *)upcall + FACT;
+
+	for (int i = 0; i < SEARCHED && fact < end; i++, fact += FACT)
+		if (has(fact, UPCALL_RETURN, 1 << FACT_UPCALL_CPU | 1 << FACT_UPCALL_TS) &&
+		    fact[FACT_TS] == upcall[FACT_COUNTS] &&
+		    fact[FACT_NUMBERS] >> 32 == upcall[FACT_WHAT] >> 32 &&
+		    !compare(fact + FACT_KEY, upcall + FACT_KEY, KEY))
+			return fact;
+	return NULL;
+}
+
+/*
+ * Leave out upcalls and their returns that join nothing, which most are: both are of one packet,
+ * and no other fact counts at the time of the upcall, as one would that put a message in a queue.
+ * Returns how many of the sorted facts are left.
+ */
+size_t rows_settle(u64 *facts, size_t count)
+{
+	u64 *end = facts + count * FACT, *kept = facts;
+
+	/* What is beside the first and the last is not known. */
+	for (u64 *fact = facts + FACT; fact + FACT < end; fact += FACT) {
+		u64 *back;
+
+		if (!has(fact, UPCALL, 1 << FACT_CPU) || fact[FACT_COUNTS] == fact[-FACT] ||
+		    fact[FACT_COUNTS] == fact[FACT])
+			continue;
+		back = return_of(fact, end);
+		if (back)
+			fact[FACT_WHAT] = back[FACT_WHAT] = NO_KIND;
+	}
+	for (u64 *fact = facts; fact < end; fact += FACT) {
+		if (fact[FACT_WHAT] == NO_KIND)
+			continue;
+		memmove(kept, fact, FACT * sizeof(*fact));
+		kept += FACT;
+	}
+	return (kept - facts) / FACT;
+}

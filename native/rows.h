@@ -21,11 +21,17 @@ enum {
 	FACT_RANK,
 	FACT_PLACE,
 	FACT_KEY = 5,
-	FACT_WHAT = 7,		/* kind, 1 << 7: has a key, bits of fields that it has, its CPU */
+	FACT_WHAT = 7,		/* kind, whether it has a key and which fields, its CPU above */
 	FACT_TS,
 	FACT_NUMBERS,		/* upcall_cpu, queue_id */
 	FACT
 };
+
+enum { UPCALL, UPCALL_ENQUEUE, UPCALL_RETURN, NO_KIND = 6 };
+
+#define FACT_KIND 0x7full
+#define FACT_HAS_KEY 0x80ull
+#define FACT_FIELD_BIT 8	/* of the first field */
 
 enum { FACT_CPU, FACT_UPCALL_CPU, FACT_QUEUE_ID, FACT_UPCALL_TS, FACT_FIELDS };
 

@@ -18,6 +18,9 @@ Pointer = ctypes.c_void_p
 _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
 _BOOL, _BYTES = ctypes.c_bool, ctypes.c_char_p
 
+_SHORTEST = 27  # bytes of a line that can be an event, with its newline
+_SMALL_PIECE = 1 << 20
+
 # Of what is remembered; beyond these all is forgotten, between pieces.
 _MOST_TEXTS = 8192
 _MOST_BYTES = 32 << 20
@@ -55,6 +58,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rows_merge": (_SIZE, (Pointer, _SIZE, Pointer, _SIZE, _SIZE)),
     "rows_group": (None, (Pointer, _SIZE, Pointer)),
     "rows_rename": (None, (Pointer, _SIZE, Pointer, _SIZE)),
+    "rows_settle": (_SIZE, (Pointer, _SIZE)),
     "rows_whole": (_SIZE, (Pointer, _SIZE)),
     "series_write": (_INT, (Pointer,)),
     "map_new": (Pointer, (_INT, _SIZE)),
@@ -85,6 +89,13 @@ WHY_NOT: str
 """Why there are none: what the compiled part is."""
 
 library, WHY_NOT = load()
+
+
+def most_lines(piece: bytes) -> int:
+    """Return how many lines of events a piece can have at most, to make room for them."""
+    if len(piece) <= _SMALL_PIECE:
+        return len(piece) // _SHORTEST + 1
+    return piece.count(b"\n") + 1  # which takes long, and saves memory where a line is endless
 
 
 def address_of(buffer: bytearray) -> int:

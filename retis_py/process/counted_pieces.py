@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import TypeAlias
 
-from retis_py.compiled import Memo, Pointer, Text, address_of, library
+from retis_py.compiled import Memo, Pointer, Text, address_of, library, most_lines
 from retis_py.events.layout import BEGIN, PARTS_TIME, AnotherLayoutError
 from retis_py.events.lines import UNDECODABLE
 from retis_py.process.conversation import Conversation
@@ -16,7 +16,6 @@ Counted: TypeAlias = tuple[
 ]
 """Lines; kinds with their events; first and last time; packets; conversations."""
 
-_SHORTEST = 27  # bytes of a line that can be an event
 _KIND = struct.Struct("=iiiI")
 _PACKET_SIZE = 32  # bytes
 
@@ -104,7 +103,7 @@ class CountedPieces:
     def __call__(self, piece: bytes) -> Counted | None:
         """Count all lines of ``piece``. None where that has to be done in Python."""
         counting = self._counting
-        self._make_room(len(piece) // _SHORTEST + 1)
+        self._make_room(most_lines(piece))
         counting.piece, counting.size = piece, len(piece)
         lines = library.count_piece(ctypes.byref(counting))
         sound = [judged.judge(self._judge) for judged in self._judged]

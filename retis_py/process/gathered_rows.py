@@ -7,7 +7,7 @@ rows of numbers, sorted by packet and then by what the series are ordered by.
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class GatheredRows:
         Returns how many events of Open vSwitch belong to none, by type.
         """
         joiner = Joiner()
-        for fact in facts_of(self._facts):
+        for fact in facts_of(_settled(self._facts)):
             series = joiner.join(fact)
             if fact.key is None:
                 time, offset, extent = fact.time, fact.offset, fact.extent
@@ -119,6 +119,14 @@ def _moved(rows: bytes | bytearray, width: int, word: int, base: int) -> bytearr
     moved = bytearray(rows)
     library.rows_move(address_of(moved), len(moved) // (width * 8), width, word, base)
     return moved
+
+
+def _settled(blocks: Iterable[bytearray]) -> Iterator[bytearray]:
+    """Leave out facts that join nothing."""
+    size = FACT * 8
+    for facts in blocks:
+        count = library.rows_settle(address_of(facts), len(facts) // size)
+        yield facts[: count * size]
 
 
 def _ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from retis_py.compiled import Memo, Pointer, library
+from retis_py.compiled import Memo, Pointer, library, most_lines
 from retis_py.events.layout import AnotherLayoutError, check_head
 from retis_py.events.lines import UNDECODABLE
 from retis_py.process.fact_rows import FACT, fact_row
@@ -17,8 +17,6 @@ ROW = 5
 """Numbers of a place, see native/rows.h; all of 64 bits."""
 ALONE = 1 << 63
 """In the extent of an event that belongs to no packet."""
-
-_SHORTEST = 27  # bytes of a line that can be an event
 
 
 class RowIndex(NamedTuple):
@@ -60,7 +58,7 @@ class IndexRows:
     def __call__(self, piece: bytes) -> Done:
         """Look at all lines."""
         index = self._index
-        self._make_room(len(piece) // _SHORTEST + 1)
+        self._make_room(most_lines(piece))
         index.piece, index.size = piece, len(piece)
         lines = library.index_piece(ctypes.byref(index))
         if not self._heads_are_sound() or lines < 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TypeAlias
 
-from retis_py.compiled import Memo, Pointer, Text, address_of, library
+from retis_py.compiled import Memo, Pointer, Text, address_of, library, most_lines
 from retis_py.events.layout import AnotherLayoutError
 from retis_py.events.lines import UNDECODABLE
 from retis_py.events.text import ID_COLOUR, colours
@@ -20,9 +20,6 @@ Wording: TypeAlias = Callable[[bytes], tuple[bytes, bytes]]
 
 Raises AnotherLayoutError or the errors of UNDECODABLE where the part is none, or not alone.
 """
-
-SHORTEST = 27
-"""Bytes of a line that can be an event."""
 
 
 class Part(IntEnum):
@@ -78,7 +75,7 @@ class WordedPieces:
     def __call__(self, piece: bytes) -> Done | None:
         """Word all lines of ``piece``. None where that has to be done in Python."""
         wording = self._wording
-        self._make_room(len(piece) // SHORTEST + 1)
+        self._make_room(most_lines(piece))
         wording.piece, wording.size = piece, len(piece)
         lines = library.words_read(ctypes.byref(wording))
         if not self._word_new() or lines < 0:
