@@ -19,7 +19,7 @@ _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctyp
 _BOOL, _BYTES = ctypes.c_bool, ctypes.c_char_p
 
 _SHORTEST = 27  # bytes of a line that can be an event, with its newline
-_SMALL_PIECE = 1 << 20
+_SMALL_PIECE = 8 << 20
 
 # Of what is remembered; beyond these all is forgotten, between pieces.
 _MOST_TEXTS = 8192

@@ -78,8 +78,8 @@ class CountedPieces:
     ``judge`` is stats_lines.judge_part.
     """
 
-    # Each costs some microseconds for each kind of event in it.
-    PIECE_SIZE = 512 << 10
+    # Each piece costs some microseconds for each kind of event in it.
+    LONGER = 4
 
     def __init__(self, judge: Callable[..., None]) -> None:
         self._judge = judge

@@ -119,7 +119,7 @@ class CountLines:
         self._compiled: CountedPieces | None = None
         if compiled.library is not None and lines.is_current and not lines.sorted:
             self._compiled = CountedPieces(judge_part)
-            self.piece_size = CountedPieces.PIECE_SIZE
+            self.longer = CountedPieces.LONGER
 
     def __call__(self, piece: bytes) -> Done:
         """Count all lines."""
