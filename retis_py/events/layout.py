@@ -55,6 +55,7 @@ IDS = b',"skb-tracking":'
 END = b"}"
 """What each event ends with."""
 _BETWEEN_EVENTS = END + b"," + BEGIN
+_COMMON = b'"common":{'
 _BETWEEN_LINES = END + b"\n" + BEGIN
 _BETWEEN_SERIES = END + b"]\n[" + BEGIN
 
@@ -140,7 +141,10 @@ def _events(lines: bytes) -> list[bytes]:
     """Split lines where events begin, and take what surrounds them off."""
     if not (lines.startswith(BEGIN) and lines.endswith(END + b"\n")):
         raise AnotherLayoutError
-    return lines[len(BEGIN) : -len(END + b"\n")].split(_BETWEEN_LINES)
+    events = lines[len(BEGIN) : -len(END + b"\n")].split(_BETWEEN_LINES)
+    if lines.count(_COMMON) != len(events):  # the last one of an event counts
+        raise AnotherLayoutError
+    return events
 
 
 def _parts(events: list[bytes], identity: bytes) -> list[Parts]:

@@ -1,4 +1,4 @@
-/* First pass of a sort (retis_py/process/sort_rows.py): which packet each line is about. */
+/* First pass of a sort (retis_py/process/index_rows.py): which packet each line is about. */
 #include "lines.h"
 #include "rows.h"
 
@@ -6,7 +6,7 @@
 #define OVS TEXT(",\"ovs\":{\"event_type\":\"")
 #define QUEUE_ID TEXT("\"queue_id\":")
 
-/* In the order of KINDS in retis_py/process/sort_rows.py. */
+/* In the order of KINDS in retis_py/process/fact_rows.py. */
 static const struct text joining[] = {
 	{ "upcall", 6 },	 { "upcall_enqueue", 14 }, { "upcall_return", 13 },
 	{ "recv_upcall", 11 },	 { "flow_operation", 14 }, { "action_execute", 14 },
@@ -183,7 +183,7 @@ static bool index_line(struct index *index, const char *line, const char *end)
 	struct ids ids;
 	struct cut cut;
 
-	if (!cut_head(line, end, &cut))
+	if (end - line > LONGEST || !cut_head(line, end, &cut))
 		return false;
 	start = cut.parts[PART_HEAD].at;
 	ids_at = find_section(start, end, IDS);

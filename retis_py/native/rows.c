@@ -1,4 +1,4 @@
-/* Rows of numbers put in order, merged, and grouped into series (retis_py/process/sort_rows.py). */
+/* Rows of numbers put in order, merged, and grouped into series (retis_py/process/row_sorter.py). */
 #include <stdlib.h>
 
 #include "rows.h"

@@ -13,6 +13,7 @@ enum { ROW_TIME = 2, ROW_OFFSET, ROW_EXTENT, ROW };
 /* Extent: the line's size, above it where skb-tracking begins or 0; and whether it has a packet. */
 #define SIZE_MASK 0xffffffffull
 #define IDS_SHIFT 32
+#define LONGEST INT32_MAX	/* bytes of a line: longer ones are Python's */
 #define ALONE (1ull << 63)
 
 /* An event that may join series; see retis_py/process/facts.py. */
