@@ -55,7 +55,6 @@ IDS = b',"skb-tracking":'
 END = b"}"
 """What each event ends with."""
 _BETWEEN_EVENTS = END + b"," + BEGIN
-_COMMON = b'"common":{'
 _BETWEEN_LINES = END + b"\n" + BEGIN
 _BETWEEN_SERIES = END + b"]\n[" + BEGIN
 
@@ -120,7 +119,7 @@ def split_tracked(lines: bytes) -> list[Tracked]:
             time = _time_alone(time)
         ids = find(IDS, rest)
         if ids >= 0:
-            check_head(event[rest:ids])
+            _check_head(event[rest:ids])
             name = event[ids : find(_SKB_ADDRESS, ids)]
         else:
             name = b""
@@ -131,7 +130,7 @@ def split_tracked(lines: bytes) -> list[Tracked]:
 
 
 @lru_cache(maxsize=8192)
-def check_head(head: bytes) -> None:
+def _check_head(head: bytes) -> None:
     """Make sure that what is before the packet's id is whole sections."""
     if _decode_timed(completed(head, has_common=True)).common.timestamp != PARTS_TIME:
         raise AnotherLayoutError
@@ -141,10 +140,7 @@ def _events(lines: bytes) -> list[bytes]:
     """Split lines where events begin, and take what surrounds them off."""
     if not (lines.startswith(BEGIN) and lines.endswith(END + b"\n")):
         raise AnotherLayoutError
-    events = lines[len(BEGIN) : -len(END + b"\n")].split(_BETWEEN_LINES)
-    if lines.count(_COMMON) != len(events):  # the last one of an event counts
-        raise AnotherLayoutError
-    return events
+    return lines[len(BEGIN) : -len(END + b"\n")].split(_BETWEEN_LINES)
 
 
 def _parts(events: list[bytes], identity: bytes) -> list[Parts]:
