@@ -54,6 +54,7 @@ IDS = b',"skb-tracking":'
 """What a packet's id begins with."""
 END = b"}"
 """What each event ends with."""
+_COMMON = b',"common":{'
 _BETWEEN_EVENTS = END + b"," + BEGIN
 _BETWEEN_LINES = END + b"\n" + BEGIN
 _BETWEEN_SERIES = END + b"]\n[" + BEGIN
@@ -82,7 +83,8 @@ def completed(part: bytes, *, has_common: bool = False) -> bytes:
 
     Raises AnotherLayoutError.
     """
-    if b"\n" in part:  # an event that goes on in another line
+    # An event that goes on in another line, or whose time is told once more and then counts.
+    if b"\n" in part or _COMMON in part:
         raise AnotherLayoutError
     return b"%b%d%b%b}" % (BEGIN, PARTS_TIME, b"" if has_common else b"}", part)
 

@@ -21,7 +21,7 @@ from interop.packet_strategies import repeatable
 from retis_py.events.compat import CURRENT
 from retis_py.events.event import decode, encode
 from retis_py.events.jsonl import EventFile
-from retis_py.events.layout import split_lines, split_series
+from retis_py.events.layout import PARTS_TIME, split_lines, split_series
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
 from retis_py.events.sections.startup import NftRules, NftTable
 from retis_py.events.text import TextFormat, series_text
@@ -204,6 +204,17 @@ def test_every_spelling(spelling: str, drawn: list[Json], seed: int) -> None:
     for fmt in random.sample(FORMATS, 3):
         assert not assert_same_text(UNSORTED, lines, fmt, random)
         assert not assert_same_text(SORTED, series, fmt, random)
+
+
+@pytest.mark.parametrize("time", [7, PARTS_TIME])
+@pytest.mark.parametrize("tail", [b"", b',"dev":{"name":"eth0","ifindex":1}'])
+def test_the_last_time_counts(time: int, tail: bytes) -> None:
+    """Of an event with two, even if the last is the one that stands in for others' in here."""
+    begin = b'{"common":{"timestamp":5,"smp_id":1}'
+    again = b',"common":{"timestamp":%d,"smp_id":1}' % time
+    for line in (begin + again + tail + b"}", begin + tail + again + b"}"):
+        for fmt in FORMATS:
+            assert not assert_same_text(UNSORTED, [line], fmt, repeatable(1))
 
 
 @batches
