@@ -26,5 +26,6 @@ demo: setup
 	@scripts/demo.sh
 
 clean:
+	rm -f retis_py/_compiled.so
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build retis.data*
 	find bench retis_py tests -name __pycache__ -prune -exec rm -rf {} +

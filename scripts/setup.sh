@@ -87,7 +87,7 @@ as_root() {
 
 # The interpreter is the distribution's, because BCC is a module of its.
 make_environment() {
-    wanted=$(sha256sum pyproject.toml | cut -d' ' -f1)-$PWD
+    wanted=$(cat pyproject.toml hatch_build.py retis_py/native/* | sha256sum | cut -d' ' -f1)-$PWD
     if [ -x .venv/bin/retis ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from retis_py import compiled
+
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("repeatable")
@@ -24,4 +26,18 @@ def _cache_of_the_session() -> Iterator[None]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("XDG_CACHE_HOME", folder)
+        yield
+
+
+@pytest.fixture(scope="module", params=["compiled", "python"])
+def ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All tests of a module twice: with the compiled part, and in Python alone."""
+    if request.param == "compiled":
+        if compiled.library is None:
+            pytest.skip(f"the compiled part {compiled.WHY_NOT}")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "library", None)
+        patch.setenv("RETIS_PURE_PYTHON", "1")  # for processes that tests start
         yield

@@ -1,5 +1,6 @@
 """What the commands that read event files share: options, progress, the order of files."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,15 @@ from typing import Any, Self
 
 import click
 
+from retis_py import compiled
 from retis_py.cli import spool_input  # noqa: F401 (to read spools too)
 from retis_py.errors import EventFileError
 from retis_py.events.inputs import find_inputs
 from retis_py.events.jsonl import EventFile
 from retis_py.events.source import begins_with_spool
 from retis_py.process.work import usable_cpus
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 2.0  # s that a person waits without being told
 _MOST_JOBS = 256  # each is a process and a pipe
@@ -62,6 +66,7 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_reading(
         *args: Any, file: Path | None, keep_going: bool, jobs: int | None, **kwargs: Any
     ) -> None:
+        _log.debug("the compiled part %s", "is used" if compiled.library else compiled.WHY_NOT)
         reading = Reading(find_inputs(file), keep_going, jobs or usable_cpus())
         command(*args, reading=reading, **kwargs)
 

@@ -121,7 +121,7 @@ def split_tracked(lines: bytes) -> list[Tracked]:
             time = _time_alone(time)
         ids = find(IDS, rest)
         if ids >= 0:
-            _check_head(event[rest:ids])
+            check_head(event[rest:ids])
             name = event[ids : find(_SKB_ADDRESS, ids)]
         else:
             name = b""
@@ -132,7 +132,7 @@ def split_tracked(lines: bytes) -> list[Tracked]:
 
 
 @lru_cache(maxsize=8192)
-def _check_head(head: bytes) -> None:
+def check_head(head: bytes) -> None:
     """Make sure that what is before the packet's id is whole sections."""
     if _decode_timed(completed(head, has_common=True)).common.timestamp != PARTS_TIME:
         raise AnotherLayoutError

@@ -71,23 +71,25 @@ class Source:
     name: str  # safe to show
     size: int | None  # bytes, of a regular file when it was opened
     position: int  # bytes handed out so far
+    piece_size: int  # bytes, about, of those that pieces() will hand out
 
     def __init__(self, path: Path) -> None:
         self.name = "the standard input" if path == STANDARD_INPUT else escape(str(path))
         self.position = 0
+        self.piece_size = PIECE_SIZE
         self._file = self._open(path)
         status = os.fstat(self._file.fileno())
         is_plain = stat.S_ISREG(status.st_mode) and isinstance(self._file, FileIO)
         self.size = status.st_size if is_plain else None
 
-    def pieces(self, size: int = PIECE_SIZE) -> Iterator[bytes]:
+    def pieces(self, size: int | None = None) -> Iterator[bytes]:
         """Iterate over the content. Each piece is whole lines, but for the end of the last.
 
         What a pipe holds is handed out at once, however little it is.
         """
         begun: list[bytes] = []  # parts of a line whose end was not seen yet
         length = 0  # of them
-        while part := self._read(size):
+        while part := self._read(size or self.piece_size):
             end = part.rfind(b"\n") + 1
             if end == 0:
                 begun.append(part)
@@ -95,7 +97,7 @@ class Source:
                 if length > MAX_LINE:
                     raise self._endless(self.position)
                 continue
-            piece = b"".join((*begun, part[:end])) if begun else part[:end]
+            piece = b"".join((*begun, memoryview(part)[:end]))
             begun = [part[end:]] if end < len(part) else []
             length = len(part) - end
             self.position += len(piece)

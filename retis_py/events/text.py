@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from retis_py.events.event import Event, Identity
+    from retis_py.events.sections.packet import Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def _second(seconds: int) -> str | None:
 
 
 # What stands out, as parameters of the escape sequence SGR (ECMA-48).
-_PROBE, _ID, _DROP, _PACKET = "1", "2", "1;31", "36"
+_PROBE, ID_COLOUR, _DROP, _PACKET = "1", "2", "1;31", "36"
 
 
 def event_text(event: "Event", fmt: TextFormat) -> str:
@@ -79,9 +80,9 @@ def identity_text(event: "Event | Identity", fmt: TextFormat) -> str:
     """Return the end of the first line: `` #TRACKINGID (skb ADDR) drop (reason R)``, or nothing."""
     text = ""
     if event.tracking is not None:
-        text = f" {_painted(event.tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.tracking.text(fmt), ID_COLOUR, fmt)}"
     elif event.skb_tracking is not None:
-        text = f" {_painted(event.skb_tracking.text(fmt), _ID, fmt)}"
+        text = f" {_painted(event.skb_tracking.text(fmt), ID_COLOUR, fmt)}"
     if event.skb_drop is not None:
         text = f"{text} {_painted(event.skb_drop.text(fmt), _DROP, fmt)}"
     return text
@@ -89,7 +90,15 @@ def identity_text(event: "Event | Identity", fmt: TextFormat) -> str:
 
 def further_text(event: "Event", fmt: TextFormat) -> str:
     """Return what follows the first line: a line break before it, or a space if single-line."""
-    parts = _further_parts(event, fmt)
+    return _joined(_further_parts(event, fmt), fmt)
+
+
+def packet_line(packet: "Packet", fmt: TextFormat) -> str:
+    """Return the same of an event that has nothing but a packet."""
+    return _joined([_packet_text(packet, fmt)], fmt)
+
+
+def _joined(parts: list[str], fmt: TextFormat) -> str:
     if not fmt.multi_line:
         return "".join([f" {line.lstrip()}" for part in parts for line in part.split("\n")])
     # An empty stack trace is an empty line, and not indented at the end.
@@ -107,7 +116,7 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
     if kernel is not None and kernel.stack_trace is not None:
         parts.append(kernel.stack_text(fmt).replace("\n", "\n  "))
     if event.packet is not None:
-        parts.append(_painted(event.packet.text(fmt), _PACKET, fmt))
+        parts.append(_packet_text(event.packet, fmt))
     if event.netns is not None:
         netns = event.netns.text(fmt)
         parts.append(netns if event.dev is None else f"{netns} {event.dev.text(fmt)}")
@@ -123,5 +132,14 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
     return parts
 
 
+def _packet_text(packet: "Packet", fmt: TextFormat) -> str:
+    return _painted(packet.text(fmt), _PACKET, fmt)
+
+
 def _painted(text: str, colour: str, fmt: TextFormat) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if fmt.colour else text
+
+
+def colours(colour: str, *, enabled: bool) -> tuple[bytes, bytes]:
+    """Return what is before and behind a text of a colour."""
+    return (f"\x1b[{colour}m".encode(), b"\x1b[0m") if enabled else (b"", b"")

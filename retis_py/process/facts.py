@@ -38,9 +38,10 @@ class Fact(NamedTuple):
 
 _decode_facts = msgspec.json.Decoder(OvsFacts).decode
 # When the event counts, rank among those of one time; time, offset, extent, whether there is a
-# key, key. The facts follow as JSON, and the offset of the piece, added by whoever knows it.
+# key, key. The facts follow as JSON.
 _RECORD = struct.Struct(">QBQQQ?QQ")
-_BASE = struct.Struct(">Q")
+_OFFSET = struct.Struct(">Q")
+_OFFSET_PLACE = 17  # in a record
 
 
 def pack_fact(fact: Fact) -> bytes:
@@ -58,13 +59,14 @@ def pack_fact(fact: Fact) -> bytes:
 
 
 def based(record: bytes, base: int) -> bytes:
-    """Return the record for ``unpack_fact``, its offset being relative to ``base``."""
-    return record + _BASE.pack(base)
+    """Return the record with its offset counted from ``base`` on."""
+    (offset,) = _OFFSET.unpack_from(record, _OFFSET_PLACE)
+    end = _OFFSET_PLACE + _OFFSET.size
+    return record[:_OFFSET_PLACE] + _OFFSET.pack(base + offset) + record[end:]
 
 
 def unpack_fact(record: bytes) -> Fact:
-    """Undo ``pack_fact`` and ``based``."""
+    """Undo ``pack_fact``."""
     _, _, time, offset, extent, has_key, *key = _RECORD.unpack_from(record)
-    (base,) = _BASE.unpack_from(record, len(record) - _BASE.size)
-    facts = _decode_facts(record[_RECORD.size : -_BASE.size])
-    return Fact(time, base + offset, extent, (key[0], key[1]) if has_key else None, facts)
+    facts = _decode_facts(record[_RECORD.size :])
+    return Fact(time, offset, extent, (key[0], key[1]) if has_key else None, facts)

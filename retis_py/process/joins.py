@@ -57,6 +57,7 @@ class Joiner:
         if series is None:
             self.lost[ovs.event_type] += 1
             return own
+        series = self.root(series)  # which may have been joined meanwhile
         if own is not None and own != series:
             self.aliases[own] = series
         return series

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from retis_py import compiled
 from retis_py.events.event import Event, Identity, decode
 from retis_py.events.layout import (
     PARTS_TIME,
@@ -24,14 +25,17 @@ from retis_py.events.layout import (
     split_series,
 )
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
+from retis_py.events.sections.packet import Packet
 from retis_py.events.text import (
     TextFormat,
     first_line,
     follower_text,
     further_text,
     identity_text,
+    packet_line,
     series_text,
 )
+from retis_py.process.worded_pieces import Part, WordedPieces, Wording
 from retis_py.process.work import Damage, Done
 
 # Texts held of a part. Packets and connections come and go; beyond this all are forgotten.
@@ -41,6 +45,12 @@ _TIME = len(str(PARTS_TIME))  # what is cut off the text of an event made of a p
 _OBJECT = rb"\{[^}]*\}"
 _DEVICE = re.compile(rb'(?:,"netns":%b|)(?:,"dev":%b|)' % (_OBJECT, _OBJECT)).match
 
+
+class _PacketAlone(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    packet: Packet
+
+
+_decode_packet = msgspec.json.Decoder(_PacketAlone).decode
 _decode_identity = msgspec.json.Decoder(Identity).decode
 
 _Text = TypeVar("_Text")
@@ -76,16 +86,22 @@ class LineText:
         self._end = b"\n\n" if fmt.multi_line else b"\n"
         self._probe = _Texts(self._probe_text)
         self._identity = _Texts(self._identity_text)
-        self._packet = _Texts(self._text_of("packet"))
+        self._packet = _Texts(self._packet_text)
+        self._any_packet = self._text_of("packet")
         self._skb = _Texts(self._text_of("skb"))
         self._rest = _Texts(self._rest_text)
         self._device = _Texts(self._text_of("netns", "dev"))
         self._others = _Texts(self._others_text)
+        self._compiled: WordedPieces | None = None
+        if compiled.library is not None and not lines.sorted and not fmt.utc:
+            self._compiled = WordedPieces(self._wordings(), self._end, colour=fmt.colour)
 
     def __call__(self, piece: bytes) -> Done:
         """Word all lines of ``piece``."""
         if not self._lines.is_current:
             return self._one_by_one(piece)
+        if self._compiled is not None and (done := self._compiled(piece)) is not None:
+            return done
         try:
             texts = self._series(piece) if self._lines.sorted else self._texts(split_lines(piece))
         except (*UNDECODABLE, AnotherLayoutError):
@@ -130,6 +146,22 @@ class LineText:
             texts.append(b"".join((*first, stack, packet_text, device, skbs[skb], others)))
         return texts
 
+    def _wordings(self) -> dict[Part, Wording]:
+        """Return what words the parts that the compiled part cuts lines into."""
+
+        def alone(word: Callable[[bytes], bytes]) -> Wording:
+            return lambda part: (word(part), b"")
+
+        return {
+            Part.HEAD: self._probe_text,
+            Part.IDS: alone(self._identity_text),
+            Part.DROP: alone(self._identity_text),
+            Part.PACKET: alone(self._packet_text),
+            Part.SKB: alone(self._text_of("skb")),
+            Part.DEVICE: alone(self._text_of("netns", "dev")),
+            Part.OTHERS: alone(self._others_text),
+        }
+
     def _one_by_one(self, piece: bytes) -> Done:
         """Decode each line; find out which are damaged."""
         texts = []
@@ -158,6 +190,14 @@ class LineText:
     def _identity_text(self, part: bytes) -> bytes:
         # Each packet has its own: only what may be in it is decoded.
         return identity_text(_decode_identity(b"{%b}" % part[1:]), self._bare).encode()
+
+    def _packet_text(self, part: bytes) -> bytes:
+        # The same here: each packet has its own.
+        try:
+            packet = _decode_packet(b"{%b}" % part[1:]).packet
+        except UNDECODABLE:  # something stands beside it
+            return self._any_packet(part)
+        return packet_line(packet, self._bare).encode()
 
     def _rest_text(self, part: bytes) -> tuple[bytes, bytes]:
         """Return the namespace and device, and all other sections."""

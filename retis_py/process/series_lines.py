@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from retis_py.events.layout import IDS
+from retis_py.events.lines import UNDECODABLE
 from retis_py.events.source import Source
 from retis_py.process.packets import Series
 from retis_py.process.sort_index import Flow
@@ -73,8 +74,12 @@ class SeriesLines:
             end = start + (extent & _SIZE_MASK)
             ids = extent >> 32
             number = _INDICES[index] if index < len(_INDICES) else b'"idx":%d}' % index
+            line = None
             if not ids or (self._flows and _FLOW_LOOKUP in mapped[start:end]):
                 line = self._line(offset, extent)
+                if ids and line == mapped[start:end]:  # nothing was put in; it may be damaged
+                    line = None
+            if line is not None:
                 tracking = tracking or _tracking(line)
                 if (ids := line.find(IDS)) < 0:
                     parts += (_with_tracking(line, tracking + number), b",")
@@ -103,17 +108,20 @@ class SeriesLines:
 
     def _enriched(self, line: bytes) -> bytes:
         """Put the texts of the flow into a ``flow_lookup`` event that has none."""
-        event = msgspec.json.decode(line)
-        lookup = event.get("ovs", {})
-        if lookup.get("event_type") != "flow_lookup":
-            return line
-        place = self._flows.get((tuple(lookup["ufid"]), lookup["flow"], lookup["sf_acts"]))
-        if place is None:
-            return line
-        detrace = msgspec.json.decode(self._line(*place))["ovs-detrace"]
-        lookup["dpflow"] = lookup.get("dpflow") or detrace["dpflow"]
-        lookup["ofpflows"] = lookup.get("ofpflows") or detrace["ofpflows"]
-        return msgspec.json.encode(event)
+        try:
+            event = msgspec.json.decode(line)
+            lookup = event["ovs"]
+            if lookup["event_type"] != "flow_lookup":
+                return line
+            place = self._flows.get((tuple(lookup["ufid"]), lookup["flow"], lookup["sf_acts"]))
+            if place is None:
+                return line
+            detrace = msgspec.json.decode(self._line(*place))["ovs-detrace"]
+            lookup["dpflow"] = lookup.get("dpflow") or detrace["dpflow"]
+            lookup["ofpflows"] = lookup.get("ofpflows") or detrace["ofpflows"]
+            return msgspec.json.encode(event)
+        except (*UNDECODABLE, KeyError, TypeError, AttributeError):
+            return line  # it is damaged, or its flow is: whoever decodes them says so
 
 
 def _tracking(line: bytes) -> bytes:

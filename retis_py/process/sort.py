@@ -1,37 +1,34 @@
 """Events sorted into series: all that happened to a packet, oldest packet first.
 
-Two passes. The first finds out which packet each line is about (sort_index.py); what is remembered
-of a line are three numbers, which go to temporary files where there are many (packets.py). The
-second writes the lines, series by series (series_lines.py). So the series are whole however far
-apart their events are, and memory is bounded.
+Two passes. The first finds out which packet each line is about; what is remembered of a line are
+some numbers, which go to temporary files where there are many. The second writes the lines, series
+by series. So the series are whole however far apart their events are, and memory is bounded.
+
+Both are done in Python (gathered.py), or by the compiled part where there is one
+(gathered_rows.py).
 """
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import BinaryIO, Self
 
 import msgspec
 
+from retis_py import compiled
 from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.lines import LineFormat
 from retis_py.process.current_lines import CurrentLines
-from retis_py.process.external import ExternalSorter
-from retis_py.process.facts import based, unpack_fact
-from retis_py.process.joins import Joiner
-from retis_py.process.packets import Packets, Series
-from retis_py.process.series_lines import FILE_SHIFT, OFFSET_MASK, SeriesLines
-from retis_py.process.share import shared_map
-from retis_py.process.sort_index import Flow, Index, IndexLines
+from retis_py.process.gathered import Gathered
+from retis_py.process.gathered_rows import GatheredRows
+from retis_py.process.series_lines import FILE_SHIFT
 from retis_py.process.work import WORTH_SHARING, Seen, work_through
 
 SORTED = LineFormat(CURRENT, sorted=True)
 """What the lines are that come out."""
 
 _MEMORY = 64 << 20  # bytes of the table of packets, and of what is put in order
-_BATCH = 1000  # events written at a time
 
 
 class Sorter:
@@ -51,9 +48,9 @@ class Sorter:
         self._keep_going = keep_going
         self._processes = processes
         self.lost = Counter()
-        self._packets = Packets(_MEMORY)
-        self._facts = ExternalSorter(_MEMORY)
-        self._flows: dict[Flow, tuple[int, int]] = {}
+        self._gathered: Gathered | GatheredRows = (
+            Gathered(_MEMORY) if compiled.library is None else GatheredRows(_MEMORY)
+        )
         self._spooled: list[BinaryIO | EventFile] = []
         self._readable: list[EventFile] = []  # twice, and of the current format
         self._size = 0
@@ -62,23 +59,18 @@ class Sorter:
         """Do the first pass. ``seen`` is told how many bytes were read of all files."""
         for number, file in enumerate(self._files):
             self._read(file, number << FILE_SHIFT, seen)
-        self._join()
+        self.lost = self._gathered.join()
 
     def lines(self) -> Iterator[bytes]:
         """Do the second pass: iterate over pieces of a sorted file, whole lines each."""
         yield _startup_line(self._readable[0])
-        write = SeriesLines([file.source for file in self._readable], self._flows)
-        try:
-            processes = self._processes if self._size >= WORTH_SHARING else 1
-            for _, lines in shared_map(write, _batches(self._packets.series()), processes):
-                yield lines
-        finally:
-            write.close()
+        processes = self._processes if self._size >= WORTH_SHARING else 1
+        sources = [file.source for file in self._readable]
+        yield from self._gathered.lines(sources, processes)
 
     def close(self) -> None:
         """Remove temporary files; may be called again."""
-        self._packets.close()
-        self._facts.close()
+        self._gathered.close()
         for spooled in self._spooled:
             spooled.close()
 
@@ -93,41 +85,12 @@ class Sorter:
         if file.source.size is None or not file.format.is_current:
             file = self._spool(file)
         self._readable.append(file)
-        job = IndexLines(keep_going=self._keep_going)
+        job = self._gathered.job(keep_going=self._keep_going)
         before = self._size
         told = None if seen is None else lambda size: seen(before + size)
         for offset, index in work_through(file, job, self._processes, told):
-            self._add(index, base + offset)
+            self._gathered.add(index, base + offset)
         self._size += file.source.size or 0
-
-    def _add(self, index: Index, base: int) -> None:
-        packets = self._packets
-        for key, places in index.packets.items():
-            packets.add(key, _moved(places, base))
-        alone = _moved(index.alone, base)
-        if alone and alone[1] & OFFSET_MASK == 0:
-            del alone[:3]  # the startup event
-        packets.add_alone(alone)
-        for fact in index.facts:
-            self._facts.add(based(fact, base))
-        for flow, (offset, size) in index.flows.items():
-            self._flows[flow] = (base + offset, size)
-
-    def _join(self) -> None:
-        """Find out which packets and events belong to others' series."""
-        joiner = Joiner()
-        for record in self._facts:
-            fact = unpack_fact(record)
-            series = joiner.join(fact)
-            if fact.key is None:
-                place = array("Q", (fact.time, fact.offset, fact.extent))
-                if series is None:
-                    self._packets.add_alone(place)
-                else:
-                    self._packets.add(series, place)
-        if joiner.aliases:
-            self._packets.rename(joiner.root, joiner.aliases)
-        self.lost = joiner.lost
 
     def _spool(self, file: EventFile) -> EventFile:
         """Copy a file that cannot be read twice, or is of an old format, to a temporary one."""
@@ -146,24 +109,3 @@ def _startup_line(file: EventFile) -> bytes:
     event = msgspec.json.decode(file.first_line)
     event["startup"].pop("split_file", None)
     return b"[" + msgspec.json.encode(event) + b"]\n"
-
-
-def _moved(places: "array[int]", base: int) -> "array[int]":
-    """Return the places with their offsets counted from ``base`` on."""
-    if base:
-        places[1::3] = array("Q", [offset + base for offset in places[1::3]])
-    return places
-
-
-def _batches(all_series: Iterable[Series]) -> Iterator[list[Series]]:
-    """Put series together, so that they are sent about and written many at a time."""
-    batch: list[Series] = []
-    numbers = 0
-    for series in all_series:
-        batch.append(series)
-        numbers += len(series.places)
-        if numbers >= 3 * _BATCH:
-            yield batch
-            batch, numbers = [], 0
-    if batch:
-        yield batch

@@ -96,7 +96,7 @@ class IndexLines:
             ovs = event.find(_OVS, place) if has_ovs else -1
             if not ids or (ovs >= 0 and _may_join(event, ovs)):
                 ids_place = len(BEGIN) + place if ids else 0
-                self._look_at(BEGIN + event + END, offset, ids_place, index)
+                self.look_at(BEGIN + event + END, offset, ids_place, index)
             else:
                 numbers = (int(time), offset, (len(BEGIN) + place << 32) + size)
                 if ids in by_ids:
@@ -117,7 +117,7 @@ class IndexLines:
         for number, line in enumerate(lines):
             if line and not line.isspace():
                 try:
-                    self._look_at(line, offset, 0, index)
+                    self.look_at(line, offset, 0, index)
                 except UNDECODABLE as error:
                     damages.append(Damage(number, wrong_with(error)))
                     if not self._keep_going:
@@ -125,9 +125,11 @@ class IndexLines:
             offset += len(line) + 1
         return Done(index, len(lines), tuple(damages))
 
-    def _look_at(self, line: bytes, offset: int, ids_place: int, index: Index) -> None:
+    def look_at(self, line: bytes, offset: int, ids_place: int, index: Index) -> None:
         """Decode a line."""
         event = _decode_line(line)
+        if not ids_place:  # it may be put together anew, which needs all of it
+            msgspec.json.decode(line)
         time = event.common.timestamp
         _check_u64(time, 0 if event.ovs is None else event.ovs.upcall_ts or 0)
         place = (time, offset, (ids_place << 32) + len(line))

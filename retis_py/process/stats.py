@@ -12,8 +12,19 @@ from msgspec import Struct
 from retis_py.events.text import TextFormat
 from retis_py.process.conversation import address_text
 from retis_py.process.event_probe import EventProbe
-from retis_py.process.stats_lines import Device, Drop, Kind, Namespace, PieceStats
+from retis_py.process.seen_packets import PackedPackets
+from retis_py.process.stats_lines import (
+    Device,
+    Drop,
+    Kind,
+    Namespace,
+    PieceStats,
+    RawKind,
+    decode_kind,
+)
 from retis_py.process.talkers import Talker, Talkers
+
+_RAW_KINDS = 8192  # held at most
 
 _Of = TypeVar("_Of", bound=Hashable)
 
@@ -113,6 +124,7 @@ class Stats:
         self._sorted = is_sorted
         self._series = 0
         self._kinds: Counter[Kind] = Counter()
+        self._raw_kinds: Counter[RawKind] = Counter()  # to be decoded, once each
         self._first: tuple[int, int] | None = None  # ns: CLOCK_REALTIME, CLOCK_MONOTONIC
         self._last: tuple[int, int] | None = None
         self._talkers = Talkers()
@@ -120,8 +132,11 @@ class Stats:
     def add(self, piece: PieceStats, clock_offset: int) -> None:
         """Take a piece, in the order of the file; the offset is that of its file, in ns."""
         self._series += piece.series
-        self._kinds.update(piece.kinds)
-        self._talkers.add(piece.packets)
+        self._add_kinds(piece.kinds)
+        if isinstance(piece.packets, PackedPackets):
+            self._talkers.add_packed(piece.packets)
+        else:
+            self._talkers.add(piece.packets)
         if piece.first is not None and piece.last is not None:
             first = (piece.first + clock_offset, piece.first)
             last = (piece.last + clock_offset, piece.last)
@@ -130,6 +145,7 @@ class Stats:
 
     def tables(self, top: int) -> Tables:
         """Return the tables, with the first ``top`` of the talkers."""
+        self._decode_kinds()
         probes = self._by(_probe)
         drops = self._by(lambda kind: kind[2])
         namespaces = self._by(lambda kind: kind[3])
@@ -145,6 +161,21 @@ class Stats:
             devices=[_device_count(*device, events) for device, events in devices],
             namespaces=[NamespaceCount(ns.inum, events, ns.cookie) for ns, events in namespaces],
         )
+
+    def _add_kinds(self, kinds: "Counter[Kind] | list[tuple[RawKind, int]]") -> None:
+        if isinstance(kinds, Counter):
+            self._kinds.update(kinds)
+            return
+        raw = self._raw_kinds
+        for kind, events in kinds:
+            raw[kind] += events
+        if len(raw) > _RAW_KINDS:
+            self._decode_kinds()
+
+    def _decode_kinds(self) -> None:
+        for kind, events in self._raw_kinds.items():
+            self._kinds[decode_kind(kind)] += events
+        self._raw_kinds.clear()
 
     def _by(self, what: Callable[[Kind], _Of | None]) -> list[tuple[_Of, int]]:
         """Count events by a part of their kind, those without it left out."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from retis_py.events.jsonl import EventFile
-from retis_py.events.source import Span
+from retis_py.events.source import PIECE_SIZE, Span
 from retis_py.process.share import shared_map
 
 # A file smaller than this is read before a second process has begun.
@@ -34,7 +34,10 @@ class Done(NamedTuple):
 
 
 Job = Callable[[bytes], Done]
-"""What is done with a piece: whole lines."""
+"""What is done with a piece: whole lines.
+
+Where it has an attribute ``longer``, pieces are so many times longer than is best for others.
+"""
 
 Seen = Callable[[int], None]
 """Told how many bytes of the file were worked through."""
@@ -72,15 +75,21 @@ def usable_cpus() -> int:
 
 def _alone(file: EventFile, job: Job) -> Iterator[tuple[int, bytes | Span, Done]]:
     offset = 0
+    file.source.piece_size = PIECE_SIZE * _longer(job)
     for piece in file.pieces():
         yield offset, piece, job(piece)
         offset += len(piece)
 
 
 def _shared(file: EventFile, job: Job, processes: int) -> Iterator[tuple[int, bytes | Span, Done]]:
-    spans = file.spans(_SHARED_PIECE)
+    spans = file.spans(_SHARED_PIECE * _longer(job))
     for span, done in shared_map(lambda span: job(file.read_span(span)), spans, processes):
         yield span.offset, span, done
+
+
+def _longer(job: Job) -> int:
+    longer: int = getattr(job, "longer", 1)
+    return longer
 
 
 def _line_offset(file: EventFile, piece: bytes | Span, line: int) -> int:

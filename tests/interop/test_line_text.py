@@ -29,6 +29,8 @@ from retis_py.process import work
 from retis_py.process.line_text import LineText
 from retis_py.process.work import Damage, Done
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 # The rule and the policy that FULL names, in its network namespace.
 CHAINS = {FULL["nft"]["chain_name"]: {str(FULL["nft"]["rule_handle"]): "a }", "policy": "b"}}
 RULES = NftRules(

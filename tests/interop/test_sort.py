@@ -23,6 +23,8 @@ from retis_py.process.windowed_sort import WindowedSorter
 
 retis = pytest.importorskip("retis")
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 Json = dict[str, Any]
 
 COMPACT = (",", ":")
@@ -213,6 +215,21 @@ def test_a_packet_that_goes_to_user_space_twice(tmp_path: Path) -> None:
     first, second = journey(100, 1, 7), journey(200, 1001, 7)
     series = sorted_by_us(written(tmp_path / "events", first + second))
     assert [len(members) for members in series] == [1, len(first + second)]
+
+
+def test_a_packet_that_joins_another_while_it_is_handed_to_user_space(tmp_path: Path) -> None:
+    """Its upcall was noted by the id that it had before, which must not become that of both."""
+    upcall, back = {"upcall_ts": 5, "upcall_cpu": 1}, {"upcall_ts": 20, "upcall_cpu": 2}
+    events = [
+        event(5, 2, **ovs("upcall", cpu=1)),
+        event(6, 2, **ovs("upcall_enqueue", queue_id=7, **upcall)),
+        event(20, 1, **ovs("upcall", cpu=2)),
+        event(22, 1, **ovs("action_execute", queue_id=7)),
+        event(24, 1, **ovs("upcall_return", **back)),
+        event(25, 1),
+    ]
+    series = sorted_by_us(written(tmp_path / "events", events))
+    assert times(series) == [[5, 6, 20, 22, 24, 25]]
 
 
 def test_what_is_lost_of_a_journey_is_told(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from retis_py.process.work import work_through
 
 retis = pytest.importorskip("retis")
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 DATA = Path(__file__).parent.parent / "data"
 STARTUP: Json = {"common": {"timestamp": 1}, "startup": FULL["startup"]}
 

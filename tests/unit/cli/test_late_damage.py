@@ -11,6 +11,8 @@ import pytest
 from lab.cli import Result, retis
 from lab.startup import STARTUP
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 ROOT = Path(__file__).parents[3]
 ICMP = "AAAAAAAAAAAAAAAACABFAAAcAAEAAEABOvcKAAABCgAAAggA9/8AAAAA"
 

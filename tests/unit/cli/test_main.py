@@ -216,7 +216,7 @@ sys.exit(code)
     ("arguments", "forbidden"),
     [
         (["--help"], {"yaml", "ctypes", "msgspec", "orjson", "retis_py.cli.profile"}),
-        (["print", "--help"], {"yaml", "ctypes", "bcc"}),
+        (["print", "--help"], {"yaml", "multiprocessing", "bcc"}),
         (["collect", "--help"], {"yaml", "bcc"}),
         (["profile", "list"], {"ctypes", "msgspec", "bcc"}),
     ],

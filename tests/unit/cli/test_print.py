@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from retis_py.cli.main import cli
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
 

@@ -12,6 +12,8 @@ from lab.startup import STARTUP
 from retis_py.cli.main import cli, main
 from retis_py.errors import EventFileError
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 
 def event(time: int, packet: int, device: str = "eth0") -> dict[str, Any]:
     ids = {"orig_head": packet, "timestamp": packet, "skb": 3}

@@ -11,6 +11,8 @@ import pytest
 
 from retis_py.process.work import WORTH_SHARING
 
+pytestmark = pytest.mark.usefixtures("ways")
+
 ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data"
 EVIL = "\x1b]0;owned\x07\u202e\n"

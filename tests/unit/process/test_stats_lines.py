@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
+from retis_py import compiled
 from retis_py.events.compat import CURRENT, Version
 from retis_py.events.lines import LineFormat
 from retis_py.process.stats_lines import CountLines, PieceStats
 from retis_py.process.work import Done
+
+
+@pytest.fixture(autouse=True)
+def _python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compiled part makes of the same is compared in test_compiled_part.py."""
+    monkeypatch.setattr(compiled, "library", None)
+
 
 FORMAT = LineFormat(CURRENT, sorted=False)
 EVENT: dict[str, Any] = {
