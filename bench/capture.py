@@ -226,8 +226,7 @@ class Synthetic:
         symbols = OwnSymbols(hex)
         decoder = JsonDecoder(self._parts, PROBES, symbols.resolve)
         Decoding(
-            spool.descriptor,
-            spool.limit,
+            spool,
             channel,
             decoder,
             outputs,

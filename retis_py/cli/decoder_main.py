@@ -7,6 +7,7 @@ from retis_py.cli.running import WantedOutput
 from retis_py.collect.channel import Channel, Failed, Functions
 from retis_py.collect.decoder_process import give_up_privileges
 from retis_py.collect.decoding import Decoding, Enricher
+from retis_py.collect.decoding_pool import choose_helpers
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.plan import Plan
@@ -15,6 +16,7 @@ from retis_py.collect.spool import Spool
 from retis_py.errors import RetisError
 from retis_py.kernel.host import Host
 from retis_py.kernel.libc import CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYSLOG
+from retis_py.process.work import usable_cpus
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,10 @@ def decode_spool(
         enricher = _enricher(wanted.enrich_rate)
         # Sockets are another user's, and in another mount namespace.
         kept += [CAP_DAC_OVERRIDE, CAP_SYS_PTRACE]
+    helpers = wanted.decoders
     symbols = OwnSymbols(host.symbols.resolve)
     decoding = Decoding(
-        spool.descriptor,
-        spool.limit,
+        spool,
         channel,
         JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
         outputs,
@@ -61,6 +63,7 @@ def decode_spool(
         watcher=watcher,
         enricher=enricher,
         limit=wanted.limit,
+        helpers=choose_helpers(usable_cpus()) if helpers is None else helpers,
     )
     try:
         cut_off = decoding.run()
