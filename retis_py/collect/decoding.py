@@ -117,7 +117,7 @@ class Decoding:
         self._watcher = watcher
         self._enricher = enricher
         self._limit = limit
-        self._pool = DecodingPool(decoder, helpers, forget=self._control.close)
+        self._pool = DecodingPool(decoder, helpers)
         self._at = FIRST_CHUNK
         self._merge = Merge(1, self._control.decoded)
         self._orphaned = False
@@ -137,6 +137,7 @@ class Decoding:
         self._begin()
         self._channel.send(Ready())
         self._output.flush()  # from now on the file is one that can be read
+        self._control.keep_from_children()
         with closing(self._pool):
             self._decode_all()
         if self._enricher is not None:

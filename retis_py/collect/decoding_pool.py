@@ -10,7 +10,8 @@ import mmap
 import struct
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,15 +52,11 @@ def choose_helpers(cpus: int) -> int:
 
 
 class DecodingPool:
-    """Up to ``number`` helpers, which decode as ``decoder`` would; none before ``start``.
+    """Up to ``number`` helpers, which decode as ``decoder`` would; none before ``start``."""
 
-    ``forget`` is called in each, to close what is not its own but no descriptor.
-    """
-
-    def __init__(self, decoder: JsonDecoder, number: int, forget: Callable[[], None]) -> None:
+    def __init__(self, decoder: JsonDecoder, number: int) -> None:
         self._decoder = decoder
         self._number = number
-        self._forget = forget
         self._helpers: list[_Helper] = []
         self._turn = 0
         self._given: deque[tuple[_Helper | None, Batch]] = deque()
@@ -68,7 +65,7 @@ class DecodingPool:
         """Start them, unless they run; return whether there are any."""
         try:
             while len(self._helpers) < self._number:
-                self._helpers.append(_Helper(self._decoder, self._forget))
+                self._helpers.append(_Helper(self._decoder))
         except OSError as error:
             log.debug("decoding without help: %s", error.strerror)
             self._number = 0
@@ -126,14 +123,9 @@ class DecodingPool:
 class _Helper:
     """A process that decodes what it is given, and answers in that order."""
 
-    def __init__(self, decoder: JsonDecoder, forget: Callable[[], None]) -> None:
-        self._slots = slots = [mmap.mmap(-1, SLOT_SIZE) for _ in range(_SLOTS)]
-
-        def serve(channel: Channel) -> int:
-            forget()
-            return _serve(decoder, slots, channel)
-
-        self._process = DecoderProcess(serve, [])
+    def __init__(self, decoder: JsonDecoder) -> None:
+        self._slots = [mmap.mmap(-1, SLOT_SIZE) for _ in range(_SLOTS)]
+        self._process = DecoderProcess(partial(_serve, decoder, self._slots), [])
         self._given = self._taken = 0
 
     def give(self, records: Sequence[bytes]) -> bool:

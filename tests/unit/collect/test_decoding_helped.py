@@ -5,7 +5,6 @@ import re
 import signal
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.netns import wait_until
+from lab.spooled import children_of, is_gone
 from retis_py.collect.channel import Done, Enough
 from retis_py.collect.plan import Plan
 from retis_py.collect.spool_format import DescribedProbe, Description
@@ -95,8 +95,7 @@ def test_what_becomes_known_between_batches(full_plan: Plan) -> None:
 
 
 def helpers_of(decoder: Decoder) -> list[int]:
-    pid = decoder.process._pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children_of(decoder.process._pid)
 
 
 def test_none_as_long_as_they_are_not_needed(tmp_path: Path, full_plan: Plan) -> None:
@@ -201,10 +200,4 @@ def test_killed_with_its_helpers(tmp_path: Path, full_plan: Plan) -> None:
     assert unread(path) == 10_000
     for pid in helpers:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: not any(map(lives, helpers)), "the helpers' end")
-
-
-def lives(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    wait_until(lambda: all(map(is_gone, helpers)), "the helpers' end")

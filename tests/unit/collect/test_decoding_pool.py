@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.netns import wait_until
+from lab.spooled import children_of, is_gone
 from retis_py.collect import decoding_pool
 from retis_py.collect.decoding_pool import (
     SLOT_SIZE,
@@ -49,15 +50,14 @@ def lines(batch: Batch) -> bytes:
 
 @contextmanager
 def started(number: int) -> Iterator[DecodingPool]:
-    with closing(DecodingPool(decoder(), number, lambda: None)) as pool:
+    with closing(DecodingPool(decoder(), number)) as pool:
         assert pool.start()
         yield pool
     assert not children()
 
 
 def children() -> list[int]:
-    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return [int(pid) for pid in path.read_text().split()]
+    return children_of(os.getpid())
 
 
 def take(pool: DecodingPool, timeout: float | None = 20) -> Result:
@@ -162,7 +162,7 @@ def test_a_helper_is_killed(when: str) -> None:
 
 
 def test_closed_whatever_they_do() -> None:
-    pool = DecodingPool(decoder(), 2, lambda: None)
+    pool = DecodingPool(decoder(), 2)
     assert pool.start()
     pool.give(batch(range(2000)))
     os.kill(children()[0], signal.SIGSTOP)
@@ -186,7 +186,7 @@ def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch, open_descriptors:
         return fork()
 
     monkeypatch.setattr(os, "fork", refuse)
-    pool = DecodingPool(decoder(), 2, lambda: None)
+    pool = DecodingPool(decoder(), 2)
     assert not pool.start()
     assert not pool.start()
     assert len(calls) == 2
@@ -199,7 +199,7 @@ def test_they_end_with_the_process_that_they_help(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
         with suppress(BaseException), (tmp_path / "held").open("w"):
-            pool = DecodingPool(decoder(), 3, lambda: None)
+            pool = DecodingPool(decoder(), 3)
             pool.start()
             pool.give(batch(range(100)))
             names.with_suffix(".new").write_text(" ".join(map(str, children())))
@@ -212,7 +212,7 @@ def test_they_end_with_the_process_that_they_help(tmp_path: Path) -> None:
     wait_until(lambda: all(len(own_files(h)) == 1 for h in helpers), "helpers to close files")
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    wait_until(lambda: not any(map(lives, helpers)), "the helpers' end")
+    wait_until(lambda: all(map(is_gone, helpers)), "the helpers' end")
 
 
 def own_files(pid: int) -> list[str]:
@@ -223,13 +223,6 @@ def own_files(pid: int) -> list[str]:
             if int(path.name) > 2:
                 found.append(str(path.readlink()))
     return found
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_signals_are_not_theirs() -> None:
