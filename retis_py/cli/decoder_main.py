@@ -1,6 +1,7 @@
 """What the process that decodes does: imported there alone, while the other one loads programs."""
 
 import logging
+import os
 
 from retis_py.cli.outputs import Outputs
 from retis_py.cli.running import WantedOutput
@@ -16,7 +17,6 @@ from retis_py.collect.spool import Spool
 from retis_py.errors import RetisError
 from retis_py.kernel.host import Host
 from retis_py.kernel.libc import CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYSLOG
-from retis_py.process.work import usable_cpus
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ def decode_spool(
         # Sockets are another user's, and in another mount namespace.
         kept += [CAP_DAC_OVERRIDE, CAP_SYS_PTRACE]
     helpers = wanted.decoders
+    if helpers is None:
+        helpers = choose_helpers(len(os.sched_getaffinity(0)))
     symbols = OwnSymbols(host.symbols.resolve)
     decoding = Decoding(
         spool,
@@ -63,7 +65,7 @@ def decode_spool(
         watcher=watcher,
         enricher=enricher,
         limit=wanted.limit,
-        helpers=choose_helpers(usable_cpus()) if helpers is None else helpers,
+        helpers=helpers,
     )
     try:
         cut_off = decoding.run()
