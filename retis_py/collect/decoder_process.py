@@ -48,6 +48,7 @@ class DecoderProcess:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
+        frozen = gc.get_freeze_count()  # by the process that this one was forked from
         gc.freeze()  # or the first collection in either process would copy all there is
         try:
             self._pid = os.fork()
@@ -57,7 +58,8 @@ class DecoderProcess:
             self._channel.close()
             raise
         finally:
-            gc.unfreeze()
+            if not frozen:
+                gc.unfreeze()
             theirs.close()
 
     @property

@@ -22,6 +22,7 @@ from lab.spooled import (
     here,
     is_gone,
     load,
+    losses,
     of_spool,
     quiet_link,
     send,
@@ -91,6 +92,55 @@ def test_rotated(link: netns.Pair, tmp_path: Path) -> None:
     events = [event for piece in pieces for event in load(piece)]
     assert len(here(link, events)) == 20_000
     assert times(events) == sorted(times(events))
+
+
+def test_limit_of_the_spool(link: netns.Pair, tmp_path: Path) -> None:
+    """What helpers have counts as not decoded; it goes on when it is."""
+    path = tmp_path / "events"
+    arguments = ("--spool-limit", "1MiB", "--buffer-size", "1MB")
+    with cli.background("collect", *HELPED, *arguments, "-o", path) as running:
+        with stopped(decoder_of(running.process)):
+            send(link, 30_000)
+        send(link, 10_000)
+        result = running.stop()
+    assert result.exit_code == 0, result.stderr
+    events = here(link, load(path))
+    assert losses(result.stderr) > 10_000
+    assert len(events) + losses(result.stderr) == 40_000
+
+
+def test_output_on_a_full_disk(link: netns.Pair, disk: Path) -> None:
+    path = disk / "events"
+    (disk / "large").write_bytes(bytes(1 << 20))
+    with cli.background("collect", *HELPED, "--spool-limit", "2MB", "-o", path) as running:
+        with stopped(decoder_of(running.process)):
+            send(link, 6000)
+        result = running.wait(20)
+    assert result.exit_code == 1
+    [error] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert f"cannot write {path}: No space left on device" in error
+    (disk / "large").unlink()
+    first, rest = load(path), of_spool(disk / "events.spool")
+    [(missing, received)] = re.findall(r"([\d,]+) of ([\d,]+) event\(s\) are not", result.stderr)
+    count = int(received.replace(",", ""))
+    assert count > 4000
+    assert len(set(times(first)) | set(times(rest))) == count
+    assert len(first) >= count - int(missing.replace(",", ""))
+
+
+def test_drainer_is_killed(link: netns.Pair, tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with cli.background("collect", *HELPED, "-o", path) as running:
+        decoder = decoder_of(running.process)
+        with stopped(decoder):
+            send(link, 30_000)
+            time.sleep(0.2)
+            assert running.stop(signal.SIGKILL).exit_code == -signal.SIGKILL
+        wait_until(lambda: is_gone(decoder), "the decoder's end")
+    events = load(path)
+    assert len(here(link, events)) == 30_000
+    assert times(events) == sorted(times(events))
+    assert [file.name for file in tmp_path.iterdir()] == ["events"]
 
 
 def test_they_hold_nothing_and_no_privileges(link: netns.Pair, tmp_path: Path) -> None:

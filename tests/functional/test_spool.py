@@ -25,6 +25,7 @@ from lab.spooled import (
     here,
     is_gone,
     load,
+    losses,
     of_spool,
     quiet_link,
     send,
@@ -45,11 +46,6 @@ def link() -> Iterator[netns.Pair]:
     capabilities.require("root")
     with quiet_link() as made:
         yield made
-
-
-def losses(stderr: str) -> int:
-    found = re.findall(r"\[WARN\] ([\d,]+) event\(s\) lost at \S+: ring full", stderr)
-    return sum(int(count.replace(",", "")) for count in found)
 
 
 # The process that decodes
@@ -113,18 +109,6 @@ def test_limit_of_the_spool(link: netns.Pair, tmp_path: Path) -> None:
     assert len(said) == 1
     assert "its limit is reached" in said[0]
     assert "--spool-limit" in said[0]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_disk_full_during_the_spool(link: netns.Pair, disk: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -77,6 +78,11 @@ def here(link: netns.Pair, events: Events) -> Events:
 
 def times(events: Events) -> list[int]:
     return [event["common"]["timestamp"] for event in events]
+
+
+def losses(stderr: str) -> int:
+    found = re.findall(r"\[WARN\] ([\d,]+) event\(s\) lost at \S+: ring full", stderr)
+    return sum(int(count.replace(",", "")) for count in found)
 
 
 def assert_all(link: netns.Pair, first: Events, rest: Events, count: int) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lab.netns import wait_until
 from lab.spooled import children_of, is_gone
-from retis_py.collect.channel import Done, Enough
+from retis_py.collect.channel import Cancel, Done, Enough
 from retis_py.collect.plan import Plan
 from retis_py.collect.spool_format import DescribedProbe, Description
 from retis_py.collect.spool_reader import OpenSpool
@@ -67,13 +67,13 @@ def names(lines: bytes) -> list[bytes]:
 
 
 STEPS = st.lists(
-    st.one_of(st.sampled_from([1, 999, 2000, 4001, 9000]), st.sampled_from(["a", "b", "c"])),
-    max_size=6,
+    st.one_of(st.sampled_from([1, 999, 2000, 4001, 6000]), st.sampled_from(["a", "b", "c"])),
+    max_size=5,
 )
 
 
 def test_same_as_without(full_plan: Plan) -> None:
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=8, deadline=None)
     @given(steps=STEPS, helpers=st.integers(1, 4))
     def check(steps: list[Step], helpers: int) -> None:
         assert outcome(full_plan, steps, helpers=helpers) == outcome(full_plan, steps)
@@ -125,6 +125,22 @@ def test_limit(tmp_path: Path, full_plan: Plan, limit: int) -> None:
         assert isinstance(decoder.process.receive(10), Done)
         assert decoder.spool.control.events == limit
     assert decoder.lines == limit
+
+
+def test_cancelled(tmp_path: Path, full_plan: Plan) -> None:
+    """What helpers have is not in the file, and stays in the spool."""
+    path = tmp_path / "out"
+    with decoding(path, full_plan, started=False, helpers=3) as decoder:
+        for step in range(10):
+            decoder.add(*range(step * 10_000 + 1, step * 10_000 + 10_001))
+        decoder.start()
+        wait_until(lambda: len(helpers_of(decoder)) == 3, "helpers")
+        decoder.process.channel.send(Cancel())
+        decoder.finish()
+        events = decoder.spool.control.events
+        assert 0 < events == decoder.lines < 100_000
+        decoder.spool.keep()
+    assert unread(path) == 100_000 - events
 
 
 def wrong_record(time: int, number: int) -> bytes:
