@@ -73,7 +73,7 @@ STEPS = st.lists(
 
 
 def test_same_as_without(full_plan: Plan) -> None:
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(steps=STEPS, helpers=st.integers(1, 4))
     def check(steps: list[Step], helpers: int) -> None:
         assert outcome(full_plan, steps, helpers=helpers) == outcome(full_plan, steps)
