@@ -23,7 +23,8 @@ from retis_py.errors import RetisError
 
 log = logging.getLogger(__name__)
 
-_MOST = 4  # helpers: these do as much as the one that reads, merges and writes can keep up with
+# Two keep the one busy that reads, merges and writes; four do where records take longer to decode.
+_MOST = 4
 _WITHOUT = 3  # CPUs: one drains, one decodes, one is left for those whose packets are traced
 
 _SLOTS = 2  # batches of a helper: one to decode, one that waits for it or is fetched
