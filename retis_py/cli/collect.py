@@ -170,6 +170,13 @@ def _split(
     hidden=True,
     help="Packets that can be tracked at a time, for tests.",
 )
+@click.option(
+    "--decoders",
+    type=click.IntRange(0, 64),
+    hidden=True,
+    help="Processes that help to decode, for tests; 0 does without, which is the default where "
+    "there are up to 3 CPUs.",
+)
 @text_options
 @click.pass_obj
 def collect_command(
@@ -201,6 +208,7 @@ def collect_command(
     perf_buffer: bool,
     load_each: bool,
     tracking_entries: int,
+    decoders: int | None,
     text_format: TextFormat,
 ) -> None:
     """Trace packets on the running kernel.
@@ -245,6 +253,7 @@ def collect_command(
                 perf_buffer=perf_buffer,
                 load_each=load_each,
                 tracking_entries=tracking_entries,
+                decoders=decoders,
                 text_format=text_format,
                 kconf=options.kconf,
             )

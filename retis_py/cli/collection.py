@@ -81,6 +81,7 @@ class CollectOptions:
     perf_buffer: bool
     load_each: bool
     tracking_entries: int
+    decoders: int | None
     text_format: TextFormat
     kconf: Path | None
 
@@ -144,6 +145,7 @@ class Collection:
                 self._printed_format(),
                 options.stop_after,
                 options.ovs_enrich_rate if enriches else None,
+                options.decoders,
             )
             decoder = start_decoder(plan, self._host, spool, wanted)
             closing.callback(decoder.close)

@@ -1,12 +1,14 @@
 """What the process that decodes does: imported there alone, while the other one loads programs."""
 
 import logging
+import os
 
 from retis_py.cli.outputs import Outputs
 from retis_py.cli.running import WantedOutput
 from retis_py.collect.channel import Channel, Failed, Functions
 from retis_py.collect.decoder_process import give_up_privileges
 from retis_py.collect.decoding import Decoding, Enricher
+from retis_py.collect.decoding_pool import choose_helpers
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.plan import Plan
@@ -49,10 +51,12 @@ def decode_spool(
         enricher = _enricher(wanted.enrich_rate)
         # Sockets are another user's, and in another mount namespace.
         kept += [CAP_DAC_OVERRIDE, CAP_SYS_PTRACE]
+    helpers = wanted.decoders
+    if helpers is None:
+        helpers = choose_helpers(len(os.sched_getaffinity(0)))
     symbols = OwnSymbols(host.symbols.resolve)
     decoding = Decoding(
-        spool.descriptor,
-        spool.limit,
+        spool,
         channel,
         JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
         outputs,
@@ -61,6 +65,7 @@ def decode_spool(
         watcher=watcher,
         enricher=enricher,
         limit=wanted.limit,
+        helpers=helpers,
     )
     try:
         cut_off = decoding.run()

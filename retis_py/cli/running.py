@@ -32,6 +32,7 @@ class WantedOutput:
     They go to the file ``out``, in pieces of ``rotate`` bytes if given, and as text to the standard
     output where ``text_format`` is given; at most ``limit`` of them. ``enrich_rate`` is how many
     requests a second ovs-vswitchd gets for the flows in them, None where it is not asked.
+    ``decoders`` processes help to decode, None for as many as there are CPUs for.
     """
 
     out: Path | None
@@ -39,6 +40,7 @@ class WantedOutput:
     text_format: TextFormat | None
     limit: int | None
     enrich_rate: int | None
+    decoders: int | None
 
 
 def start_decoder(plan: Plan, host: Host, spool: Spool, wanted: WantedOutput) -> DecoderProcess:

@@ -1,4 +1,7 @@
-"""What the collecting process and the one that decodes tell each other, beside the spool."""
+"""What the collecting process and the one that decodes tell each other, beside the spool.
+
+And what the latter and those that help it tell each other.
+"""
 
 import contextlib
 import select
@@ -54,7 +57,21 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     pieces: list[str] = []
 
 
-Message = Go | Cancel | Ready | Enough | Functions | Failed | Done
+class Records(msgspec.Struct, tag=True, frozen=True):
+    """To a helper (decoding_pool.py): ``count`` records are in the slot, ``size`` bytes in all."""
+
+    slot: int
+    count: int
+    size: int
+
+
+class Lines(msgspec.Struct, tag=True, frozen=True):
+    """From a helper: so many bytes of lines are where the records were, or nothing (0)."""
+
+    size: int
+
+
+Message = Go | Cancel | Ready | Enough | Functions | Failed | Done | Records | Lines
 
 _decode: Any = msgspec.json.Decoder(Message).decode
 _encode = msgspec.json.Encoder().encode

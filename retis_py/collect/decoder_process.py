@@ -37,6 +37,7 @@ class DecoderProcess:
 
     ``decode`` returns an exit code. ``descriptors`` are the files that it needs. ``written`` says
     how many events an error of it has left in the event file, ``pieces`` which files there are.
+    Raises OSError where there is no process to be had.
     """
 
     def __init__(self, decode: Callable[[Channel], int], descriptors: Collection[int]) -> None:
@@ -47,19 +48,26 @@ class DecoderProcess:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
+        frozen = gc.get_freeze_count()  # by the process that this one was forked from
         gc.freeze()  # or the first collection in either process would copy all there is
-        self._pid = os.fork()
-        if self._pid == 0:
-            _run(decode, theirs, descriptors)
-        gc.unfreeze()
-        theirs.close()
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _run(decode, theirs, descriptors)
+        except OSError:
+            self._channel.close()
+            raise
+        finally:
+            if not frozen:
+                gc.unfreeze()
+            theirs.close()
 
     @property
     def channel(self) -> Channel:
         """Our end."""
         return self._channel
 
-    def receive(self, timeout: float) -> Message | None:
+    def receive(self, timeout: float | None) -> Message | None:
         """Return the next message, waiting ``timeout`` (s) at most; None where none came.
 
         Raises:
@@ -129,7 +137,9 @@ def _run(decode: Callable[[Channel], int], channel: Channel, descriptors: Collec
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         _close_others({*range(_STANDARD), channel.fileno(), *descriptors})
-        os.nice(_NICENESS)
+        # Once: those that a decoder starts in its turn have its own.
+        niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
         code = decode(channel)
     except RetisError as error:
         channel.send(Failed(type(error).__name__, str(error)))

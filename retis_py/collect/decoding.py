@@ -1,21 +1,25 @@
 """The process that decodes: chunks of the spool to events, in order, as they come.
 
 It may fall behind. What it has handed on, to where it is safe, it notes in the spool's control
-page; so whatever ends it, the rest can be read later.
+page; so whatever ends it, the rest can be read later. Where only lines are wanted and it has fallen
+behind it has helpers (decoding_pool.py): it reads, merges and writes, and they decode.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Protocol
 
 from retis_py.collect.channel import Cancel, Channel, Done, Enough, Go, Gone, Ready
+from retis_py.collect.decoding_pool import Batch, DecodingPool
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.known_probes import tell
 from retis_py.collect.merge import Merge
 from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.probe_stack import StackWatcher
-from retis_py.collect.spool_format import FIRST_CHUNK, PAGE, Control, Description, Kind
+from retis_py.collect.spool import Spool
+from retis_py.collect.spool_format import FIRST_CHUNK, PAGE, Description, Kind
 from retis_py.collect.spool_reader import chunk_at, content_of, description_of
 from retis_py.events.event import Event
 from retis_py.kernel.libc import punch_hole
@@ -85,13 +89,13 @@ class Decoding:
     """Decodes a spool that another process fills.
 
     ``symbols`` are those that ``decoder`` resolves by. ``limit`` is how many events are wanted at
-    most. ``give_up_privileges`` is called once the outputs are open.
+    most. ``give_up_privileges`` is called once the outputs are open. ``helpers`` is how many other
+    processes may decode, too.
     """
 
     def __init__(
         self,
-        descriptor: int,
-        spool_limit: int,
+        spool: Spool,
         channel: Channel,
         decoder: JsonDecoder,
         output: Output,
@@ -101,9 +105,10 @@ class Decoding:
         watcher: StackWatcher | None = None,
         enricher: Enricher | None = None,
         limit: int | None = None,
+        helpers: int = 0,
     ) -> None:
-        self._descriptor = descriptor
-        self._control = Control(descriptor)
+        self._descriptor = spool.descriptor
+        self._control = spool.control
         self._channel = channel
         self._decoder = decoder
         self._symbols = symbols
@@ -112,11 +117,12 @@ class Decoding:
         self._watcher = watcher
         self._enricher = enricher
         self._limit = limit
+        self._pool = DecodingPool(decoder, helpers)
         self._at = FIRST_CHUNK
         self._merge = Merge(1, self._control.decoded)
         self._orphaned = False
         self._cancelled = False
-        self._punch_at = min(_FREED_AT_ONCE, spool_limit // 8)
+        self._punch_at = min(_FREED_AT_ONCE, spool.limit // 8)
         self._freed_to = FIRST_CHUNK
         self._kept: list[tuple[int, int]] = []  # descriptions: from, to
 
@@ -131,6 +137,16 @@ class Decoding:
         self._begin()
         self._channel.send(Ready())
         self._output.flush()  # from now on the file is one that can be read
+        self._control.keep_from_children()
+        with closing(self._pool):
+            self._decode_all()
+        if self._enricher is not None:
+            self._hand_on(self._enricher.finish())
+        self._output.flush()
+        self._channel.send(Done(self._output.pieces))
+        return self._orphaned
+
+    def _decode_all(self) -> None:
         wait = _SHORTEST
         while True:
             # In this order: what is clear is committed by then, and all when it is finished.
@@ -150,11 +166,8 @@ class Decoding:
             # What was read may have to wait for other rings: then more has to be read.
             wait = _SHORTEST if handed else min(wait * 2, _LONGEST)
             self._listen(0 if handed or self._at < committed else wait)
-        if self._enricher is not None:
-            self._hand_on(self._enricher.finish())
-        self._output.flush()
-        self._channel.send(Done(self._output.pieces))
-        return self._orphaned
+        if not self._is_over():
+            self._fetch(0)
 
     def _begin(self) -> None:
         placed = chunk_at(self._descriptor, FIRST_CHUNK, self._control.committed)
@@ -186,6 +199,9 @@ class Decoding:
             self._at = placed.end
 
     def _learn(self, description: Description) -> None:
+        # Helpers know what was known when they were started.
+        self._fetch(0)
+        self._pool.close()
         probes = tell(self._decoder, description)
         self._symbols.add(description.symbols)
         if self._watcher is not None:
@@ -193,16 +209,23 @@ class Decoding:
                 self._watcher.hide(probe.symbol)
 
     def _hand_over(self) -> int:
-        """Hand on what is in order, and look at messages in between; return how many that were."""
+        """Hand on what is in order, and look at messages in between; return how many that were.
+
+        What helpers have is handed on, too, if there is nothing else to do.
+        """
         count = 0
         while not self._is_over() and (records := self._merge.take(self._most())):
-            self._decode(records)
             count += len(records)
-            self._control.events += len(records)
-            if self._enricher is not None:
-                self._hand_on(self._enricher.poll())
-            self._note()
+            batch = Batch(records, self._merge.decoded())
+            if self._is_shared(records):
+                self._pool.give(batch)
+                self._fetch(self._pool.capacity - 1)
+            else:
+                self._decode(records)
+                self._note(batch)
             self._listen(0)
+        if not count and self._pool.waiting:
+            count = self._fetch(self._pool.waiting - 1)
         if not count and self._enricher is not None and (events := self._enricher.poll()):
             self._hand_on(events)
             self._output.flush()
@@ -211,11 +234,42 @@ class Decoding:
     def _most(self) -> int:
         if self._limit is None:
             return _AT_ONCE
-        return min(_AT_ONCE, self._limit - self._control.events)
+        return min(_AT_ONCE, self._limit - self._control.events - self._pool.waiting_records)
 
-    def _decode(self, records: list[bytes]) -> None:
+    def _is_shared(self, records: Sequence[bytes]) -> bool:
+        """Whether helpers are to decode these."""
+        if self._pool.waiting:
+            return True  # or these would be written before what they have
+        # Not before something was decoded here: what that took, names of functions above all, they
+        # then need not find out for themselves.
+        begun = self._control.events > 0
+        return begun and len(records) == _AT_ONCE and self._only_lines and self._pool.start()
+
+    def _fetch(self, most: int) -> int:
+        """Hand on what helpers have decoded; return how many records that were.
+
+        Waits while they have more than ``most`` batches.
+        """
+        count = 0
+        while waiting := self._pool.waiting:
+            result = self._pool.take(None if waiting > most else 0)
+            if result is None:
+                break
+            if result.lines is None:
+                self._decode(result.batch.records)
+            else:
+                self._output.lines(result.lines)
+            self._note(result.batch)
+            count += len(result.batch.records)
+        return count
+
+    @property
+    def _only_lines(self) -> bool:
+        return self._watcher is None and self._enricher is None and not self._output.wants_events
+
+    def _decode(self, records: Sequence[bytes]) -> None:
         decoder = self._decoder
-        if self._watcher is None and self._enricher is None and not self._output.wants_events:
+        if self._only_lines:
             # Those before a damaged one are handed on.
             lines: list[bytes] = []
             try:
@@ -231,16 +285,19 @@ class Decoding:
             if self._enricher is not None:
                 self._enricher.see(event)
             events.append(event)
+        if self._enricher is not None:
+            events += self._enricher.poll()
         self._hand_on(events)
 
     def _hand_on(self, events: list[Event]) -> None:
         if events:
             self._output.events(events)
 
-    def _note(self) -> None:
-        """Make what was handed on safe, say so, and give its place back."""
+    def _note(self, batch: Batch) -> None:
+        """Make what was handed on up to this batch safe, say so, and give its place back."""
         self._output.flush()
-        decoded = self._merge.decoded()
+        decoded = batch.decoded
+        self._control.events += len(batch.records)
         self._control.set_decoded(decoded)
         if decoded.unread - self._freed_to >= self._punch_at:
             self._free(decoded.unread)

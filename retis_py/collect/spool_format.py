@@ -193,6 +193,10 @@ class Control:
             self._words[at + offset] = value
         self._words[18] = turn
 
+    def keep_from_children(self) -> None:
+        """Let processes that are forked from now on not have it: it would keep the spool locked."""
+        self._page.madvise(mmap.MADV_DONTFORK)
+
     def close(self) -> None:
         """Unmap the page."""
         self._words.release()

@@ -1,6 +1,8 @@
 """Fixtures that stand for what a functional test needs of the kernel (see lab/capabilities.py)."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,18 @@ def pair6(root: None) -> Iterator[netns.Pair]:
     """As ``pair``, with IPv6 too (whose multicast listener reports are on the wire)."""
     with netns.pair(ipv6=True) as made:
         yield made
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """What becomes of events when decoding is slow, stopped or killed, or the disk is full."""
 
-import json
 import os
 import pty
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,16 +10,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab import capabilities, cli, netns
-from lab.collection import namespace_number, sender
 from lab.emulation import fast_machine_only
 from lab.netns import wait_until
+from lab.spooled import (
+    PROBE,
+    assert_all,
+    decoder_of,
+    here,
+    is_gone,
+    load,
+    losses,
+    of_spool,
+    quiet_link,
+    send,
+    stopped,
+    times,
+)
 from lab.terminal import on_terminal
 
 pytestmark = [
@@ -30,80 +40,12 @@ pytestmark = [
     fast_machine_only,
 ]
 
-# A port that is only ours, so that nothing else on the machine counts; and nobody answers.
-PORT = 41873
-PROBE = ("-c", "skb,dev,ns", "-p", "tp:net:netif_rx", "-f", f"udp dst port {PORT}")
-
-Events = list[dict[str, Any]]
-
 
 @pytest.fixture(scope="module")
 def link() -> Iterator[netns.Pair]:
     capabilities.require("root")
-    with netns.pair(ipv6=False) as made:
-        made.right.run("nft", "table ip quiet {\nchain out {\ntype filter hook output priority 0;"
-                       " policy drop;\n}\n}")  # fmt: skip
+    with quiet_link() as made:
         yield made
-
-
-def send(link: netns.Pair, count: int) -> None:
-    words = sender(link.left, "udp-many", link.right.ip4, PORT, 200, count)
-    subprocess.run(shlex.split(words), check=True)
-
-
-def decoder_of(process: subprocess.Popen[bytes]) -> int:
-    """The child that decodes."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) == 1, children
-    return int(children[0])
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
-
-
-def load(path: Path) -> Events:
-    """The events of a file; a last line cut short is left out, as our reader does."""
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines][1:]
-
-
-def of_spool(spool: Path) -> Events:
-    """The events of a spool that was left."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "of-spool"
-        result = cli.retis("print", spool, "-o", copy)
-        assert result.exit_code == 0, result.stderr
-        assert "is the spool of a collection that ended early" in result.stderr
-        return load(copy)
-
-
-def here(link: netns.Pair, events: Events) -> Events:
-    number = namespace_number(link.right)
-    return [event for event in events if event["netns"]["inum"] == number]
-
-
-def times(events: Events) -> list[int]:
-    return [event["common"]["timestamp"] for event in events]
-
-
-def losses(stderr: str) -> int:
-    found = re.findall(r"\[WARN\] ([\d,]+) event\(s\) lost at \S+: ring full", stderr)
-    return sum(int(count.replace(",", "")) for count in found)
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 # The process that decodes
@@ -167,18 +109,6 @@ def test_limit_of_the_spool(link: netns.Pair, tmp_path: Path) -> None:
     assert len(said) == 1
     assert "its limit is reached" in said[0]
     assert "--spool-limit" in said[0]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_disk_full_during_the_spool(link: netns.Pair, disk: Path) -> None:
@@ -290,15 +220,6 @@ def test_decoder_is_killed(link: netns.Pair, tmp_path: Path) -> None:
     refused = cli.retis("collect", *PROBE, "-o", path, "--cmd", "true")
     assert refused.exit_code == 1
     assert f"{spool} holds {len(rest):,} event(s)" in refused.stderr
-
-
-def assert_all(link: netns.Pair, first: Events, rest: Events, count: int) -> None:
-    """The file and the spool together hold all, at most one batch of the decoder's twice."""
-    both = set(times(here(link, first))) | set(times(here(link, rest)))
-    assert len(both) == count
-    assert len(here(link, first)) + len(here(link, rest)) - count <= 2000
-    assert times(first) == sorted(times(first))
-    assert times(rest) == sorted(times(rest))
 
 
 def test_decoder_is_killed_while_it_works(link: netns.Pair, tmp_path: Path) -> None:
