@@ -108,10 +108,7 @@ def write_header_tree(folder: Path) -> None:
         MissingPrerequisite: the architecture is not supported.
     """
     machine = platform.machine()
-    if machine not in _PT_REGS:
-        raise MissingPrerequisite(
-            f"cannot compile for {machine}: only {' and '.join(sorted(_PT_REGS))} are supported"
-        )
+    check_architecture(machine)
     files = {
         "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n",
         "include/linux/types.h": _TYPES + _PT_REGS[machine],
@@ -129,6 +126,18 @@ def write_header_tree(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def check_architecture(machine: str) -> None:
+    """Check that programs can be compiled for it.
+
+    Raises:
+        MissingPrerequisite: it is not supported.
+    """
+    if machine not in _PT_REGS:
+        raise MissingPrerequisite(
+            f"cannot compile for {machine}: only {' and '.join(sorted(_PT_REGS))} are supported"
+        )
 
 
 def _version(release: str) -> str:
