@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retis_py.collect import trial
-from retis_py.collect.prerequisites import missing_privileges, ring_unavailable
+from retis_py.collect.prerequisites import NO_RING, missing_privileges, ring_unavailable
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
@@ -154,12 +154,14 @@ def _uprobes(host: Host) -> Feature:
 def _ring_buffer(machine: Machine) -> Feature:
     name, title = "ring_buffer", "BPF ring buffer"
     if not missing_privileges(machine.host):
-        reason = ring_unavailable()
+        try:
+            reason = ring_unavailable()
+        except MissingPrerequisite as error:  # libbpf
+            reason = str(error)
         return Feature(name, title, reason is None, reason or "")
     kinds = (machine.types.vmlinux.enum("bpf_map_type") or {}) if machine.types else {}
     if kinds and "BPF_MAP_TYPE_RINGBUF" not in kinds:
-        why = "this kernel has no BPF ring buffer: Linux 5.8 or later is needed"
-        return Feature(name, title, False, why)
+        return Feature(name, title, False, NO_RING)
     return Feature(name, title, None, _UNTRIED)
 
 

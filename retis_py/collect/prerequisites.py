@@ -12,6 +12,8 @@ from retis_py.kernel.host import Host, Lockdown
 
 _ALL_OF_BPF = "CAP_SYS_ADMIN"
 
+NO_RING = "this kernel has no BPF ring buffer: Linux 5.8 or later is needed"
+
 # To those who hold the capabilities.
 _FORBIDDEN = (
     "the kernel does not let this process {do} although it holds the capabilities: run it as root"
@@ -83,7 +85,7 @@ def ring_unavailable() -> str | None:
         if _is_forbidden(error):
             return _FORBIDDEN.format(do="make BPF maps")
         if error.errno == errno.EINVAL:
-            return "this kernel has no BPF ring buffer: Linux 5.8 or later is needed"
+            return NO_RING
         return f"the kernel refuses a BPF ring buffer ({_words(error)}): see its log (dmesg)"
     return None
 

@@ -18,6 +18,7 @@ from retis_py.collect.prerequisites import check_collecting
 from retis_py.collect.report import CollectorReport, Report, make_report
 from retis_py.collectors.registry import CollectorOptions, all_collectors, choose_collectors
 from retis_py.errors import MissingPrerequisite
+from retis_py.kernel import libbpf
 from retis_py.kernel.btf import Argument, Btf
 from retis_py.kernel.host import Host
 from retis_py.probes.available import Types
@@ -219,6 +220,25 @@ def test_without_bcc(
     assert (told["dev"].reason, told["dev"].own_reason) == (missing, None)
     assert told["ovs"].reason == told["ovs"].own_reason
     assert "collector ovs: " in (told["ovs"].reason or "")
+
+
+def test_without_libbpf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report is there all the same."""
+    monkeypatch.setattr(libbpf, "LIBRARY", "libnone.so.1")
+    libbpf.library.cache_clear()
+    try:
+        found = make_report(host(tmp_path, KPROBES))
+    finally:
+        libbpf.library.cache_clear()
+    assert found.obstacle is not None
+    assert found.obstacle.startswith("cannot load libnone.so.1")
+    assert {told.reason for told in found.collectors} == {found.obstacle}
+    features = {feature.name: feature for feature in found.features}
+    for name in ("btf", "ring_buffer", "raw_tracepoints", "kprobe_multi"):
+        assert (features[name].available, features[name].text[:26]) == (
+            False,
+            "cannot load libnone.so.1 (",
+        )
 
 
 @pytest.mark.parametrize(
