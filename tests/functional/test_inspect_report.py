@@ -145,6 +145,7 @@ def test_text() -> None:
 # What collect says
 
 
+@fast_machine_only
 @pytest.mark.parametrize("name", NAMES)
 def test_a_collector_can_run_exactly_where_collect_starts(name: str) -> None:
     told = report()
@@ -153,14 +154,29 @@ def test_a_collector_can_run_exactly_where_collect_starts(name: str) -> None:
         assert told["collectors"][name]["available"]
 
 
+def assert_agrees_of_all(told: Told) -> None:
+    """Those that can run do so together, which starts as many compilers as one."""
+    can_run = [name for name, each in told["collectors"].items() if each["available"]]
+    probe = ["-p", "tp:net:netif_rx", "--cmd", "true"]
+    result = cli.retis("collect", "-c", ",".join(can_run), *probe)
+    assert result.exit_code == 0, result.stderr
+    for name in set(NAMES) - set(can_run):
+        assert_agrees(name, told, cli.retis(*collect_arguments(name)))
+
+
+def test_collectors_as_the_machine_is() -> None:
+    assert_agrees_of_all(report())
+
+
 @pytest.mark.usefixtures("modules")
-@pytest.mark.parametrize("name", MODULES)
-def test_collectors_of_modules_that_are_loaded(name: str) -> None:
-    subprocess.run(["modprobe", MODULES[name]], check=True)
+def test_collectors_once_their_modules_are_loaded(config: KernelConfig) -> None:
+    for module in MODULES.values():
+        subprocess.run(["modprobe", module], check=True)
     told = report()
-    assert MODULES[name] in told["features"]["btf"]["modules"]
-    assert told["collectors"][name]["available"]
-    assert_agrees(name, told, cli.retis(*collect_arguments(name)))
+    assert set(MODULES.values()) <= set(told["features"]["btf"]["modules"])
+    for name in MODULES:
+        assert told["collectors"][name]["available"] == (name != "nft" or has(config, "KPROBES"))
+    assert_agrees_of_all(told)
 
 
 @pytest.mark.usefixtures("modules")
