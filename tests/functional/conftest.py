@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import capabilities, netns
+from lab import capabilities, netns, ovs
 
 
 @pytest.fixture
@@ -54,4 +54,15 @@ def pair(root: None) -> Iterator[netns.Pair]:
 def pair6(root: None) -> Iterator[netns.Pair]:
     """As ``pair``, with IPv6 too (whose multicast listener reports are on the wire)."""
     with netns.pair(ipv6=True) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def bridge() -> Iterator[ovs.Bridge]:
+    """Two hosts on a bridge of Open vSwitch, whose datapath's functions can be probed."""
+    for name in ("root", "btf", "kprobes", "openvswitch"):
+        capabilities.require(name)
+    with ovs.bridge() as made:
+        # Flows are to be there still when a collection has ended, which takes long when emulated.
+        made.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
         yield made

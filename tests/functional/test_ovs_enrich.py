@@ -2,11 +2,11 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from lab import capabilities, cli, ovs
+from lab import cli, ovs
 from lab.collection import Event, collect, temporary_path
 from lab.journeys import of_type, sort
 from lab.netns import wait_until
@@ -19,16 +19,6 @@ COLLECTORS = "skb,skb-tracking,ovs"
 REQUEST = re.compile(r"\|received request (dpctl/get-flow|ofproto/detrace|list-commands)\[")
 FLOWS, FIRST_PORT, RATE = 40, 5000, 2
 RULES = ("ip,in_port=1 actions=output:2", "ip,in_port=2 actions=output:1")
-
-
-@pytest.fixture(scope="module")
-def bridge() -> Iterator[ovs.Bridge]:
-    for name in ("root", "btf", "kprobes", "openvswitch"):
-        capabilities.require(name)
-    with ovs.bridge() as made:
-        # Flows are to be there still when a collection has ended, which takes long when emulated.
-        made.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
-        yield made
 
 
 def steady(text: str) -> str:

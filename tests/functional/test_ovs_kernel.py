@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -19,16 +18,6 @@ MISS = 1  # OVS_PACKET_CMD_MISS
 ZONE = 7
 TRANSLATED, DROPPED = 4000, 4001  # UDP ports
 ECHO_REQUEST = 8
-
-
-@pytest.fixture(scope="module")
-def bridge() -> Iterator[ovs.Bridge]:
-    for name in ("root", "btf", "kprobes", "openvswitch"):
-        capabilities.require(name)
-    with ovs.bridge() as made:
-        # Flows are to be there still when a collection has ended, which takes long when emulated.
-        made.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
-        yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +150,12 @@ def test_other_packets_are_not_told(bridge: ovs.Bridge) -> None:
     assert not found.collection.events
 
 
-def set_rules(bridge: ovs.Bridge, *rules: str) -> None:
-    """Tables beside the first are none of OpenFlow 1.0's."""
-    text = "".join(f"{rule}\n" for rule in rules)
-    bridge.switch.ofctl("-O", "OpenFlow13", "replace-flows", bridge.name, "-", text=text)
-    bridge.switch.appctl("revalidator/wait")
-
-
 @pytest.fixture(scope="module")
 def rules(bridge: ovs.Bridge) -> Traced:
     """UDP through connection tracking with NAT, and dropped."""
     left, right = bridge.hosts[:2]
     subnet = left.ip4.rpartition(".")[0]
-    set_rules(
-        bridge,
+    bridge.set_flows(
         f"table=0,priority=9,in_port=1,udp,tp_dst={TRANSLATED} actions=ct(commit,zone={ZONE},"
         f"nat(src={subnet}.50-{subnet}.51:5000-5009,random,persistent),table=1)",
         f"table=0,priority=9,in_port=1,udp,tp_dst={DROPPED} actions=drop",

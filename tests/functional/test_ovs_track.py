@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab import capabilities, cli, frames, ovs
+from lab import cli, frames, ovs
 from lab.collection import Event, collect, packet_bytes, read, sender, temporary_path
 from lab.journeys import Journeys, Series, of_type, sort
 from lab.netns import wait_until
@@ -20,16 +20,6 @@ pytestmark = pytest.mark.timeout(900)
 COLLECTORS = "skb,skb-tracking,ovs"
 TRANSLATED, DROPPED, SEGMENTED, BURST = 4000, 4001, 4002, 5000  # UDP ports
 QUEUED = ("upcall_enqueue", "recv_upcall", "flow_operation")
-
-
-@pytest.fixture(scope="module")
-def bridge() -> Iterator[ovs.Bridge]:
-    for name in ("root", "btf", "kprobes", "openvswitch"):
-        capabilities.require(name)
-    with ovs.bridge() as made:
-        # Flows are to be there still when a collection has ended, which takes long when emulated.
-        made.switch.vsctl("set", "Open_vSwitch", ".", "other_config:max-idle=600000")
-        yield made
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,20 +205,12 @@ def test_segments(bridge: ovs.Bridge) -> None:
     all_is_joined(found.journeys)
 
 
-def set_rules(bridge: ovs.Bridge, *rules: str) -> None:
-    """Tables beside the first are none of OpenFlow 1.0's."""
-    text = "".join(f"{rule}\n" for rule in rules)
-    bridge.switch.ofctl("-O", "OpenFlow13", "replace-flows", bridge.name, "-", text=text)
-    bridge.switch.appctl("revalidator/wait")
-
-
 @pytest.fixture(scope="module")
 def rules(bridge: ovs.Bridge) -> Traced:
     """UDP through connection tracking with NAT, and dropped."""
     left, right = bridge.hosts[:2]
     subnet = left.ip4.rpartition(".")[0]
-    set_rules(
-        bridge,
+    bridge.set_flows(
         f"table=0,priority=9,in_port=1,udp,tp_dst={TRANSLATED} actions=ct(commit,zone=7,"
         f"nat(src={subnet}.50-{subnet}.51:5000-5009),table=1)",
         f"table=0,priority=9,in_port=1,udp,tp_dst={DROPPED} actions=drop",
@@ -294,8 +276,7 @@ def test_burst(bridge: ovs.Bridge) -> None:
     pid = bridge.switch.pid
     _, _, lost_before = bridge.switch.lookups()
     sending = [sender(left, "udp-many", right.ip4, BURST + n, 100, 125) for n in range(4)]
-    set_rules(
-        bridge,
+    bridge.set_flows(
         *(f"in_port=1,udp,tp_dst={BURST + n} actions=output:2" for n in range(4)),
     )
     command = f"kill -STOP {pid}; {'; '.join(sending)}; kill -CONT {pid}; sleep 8"

@@ -211,7 +211,9 @@ class Bridge:
 
     def set_flows(self, *flows: str) -> None:
         """Replace the bridge's OpenFlow rules; returns when the datapath has no other's."""
-        self.switch.ofctl("replace-flows", self.name, "-", text="".join(f"{f}\n" for f in flows))
+        text = "".join(f"{flow}\n" for flow in flows)
+        # OpenFlow 1.0 has the first table only.
+        self.switch.ofctl("-O", "OpenFlow13", "replace-flows", self.name, "-", text=text)
         self.switch.appctl("revalidator/wait")
 
 

@@ -353,7 +353,7 @@ def test_optional_probe_that_the_kernel_lacks(
     resolver = Resolver(make_host(["ip_rcv"]), types, SKB, None)
     with pytest.raises(UsageError):
         resolver.resolve([requested(text, role=1)])
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "retis_py"):
         probes = resolver.resolve([requested(text, role=1, optional=True), parse_probe("ip_rcv")])
     assert [probe.symbol for probe in probes] == ["ip_rcv"]
     (record,) = [r for r in caplog.records if "going on without a probe" in r.message]
