@@ -20,6 +20,7 @@ from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
+from retis_py.collect.prerequisites import check_collecting
 from retis_py.collect.rings import choose_rings
 from retis_py.collect.session import Session
 from retis_py.collect.spool import create_spool
@@ -48,8 +49,6 @@ RETIS_VERSION = f"v1.7.0+retis-py.{__version__}"
 
 _LONG = 60.0  # s
 _INTERRUPTED = 128 + 2  # exit code: SIGINT, as a shell reports it
-
-_NEEDED = ("CAP_BPF", "CAP_PERFMON")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class Collection:
     def run(self, compiler: Compiler | None) -> None:
         """Collect; without a compiler only print the program."""
         if compiler is not None:
-            _check_privileges(self._host)
+            check_collecting(self._host, self._options.perf_buffer)
         with self._host.tracefs(self._options.allow_system_changes) as tracefs:
             plan = make_plan(self._plan_options, self._host, tracefs)
             if compiler is None:
@@ -219,16 +218,6 @@ class Collection:
                 machine=Machine(*self._host.machine),
                 **{name: value for finish in added for name, value in finish().items()},
             ),
-        )
-
-
-def _check_privileges(host: Host) -> None:
-    held = host.capabilities
-    missing = [name for name in _NEEDED if name not in held]
-    if missing and "CAP_SYS_ADMIN" not in held:
-        raise MissingPrerequisite(
-            f"collecting needs privileges that this process lacks ({', '.join(missing)}):"
-            " run it as root, for example with sudo"
         )
 
 

@@ -1,6 +1,7 @@
 """``retis inspect``: what this machine offers."""
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator
 
 import click
@@ -48,19 +49,35 @@ _LABELS = {
     is_flag=True,
     help="Allow changes to the system that help, undone at the end: mounting tracefs.",
 )
+@click.option(
+    "--json", "as_json", is_flag=True, help="Without --probe: print the report as one JSON object."
+)
 @click.pass_obj
 def inspect_command(
-    options: GlobalOptions, *, patterns: tuple[str, ...], verbose: bool, allow_system_changes: bool
+    options: GlobalOptions,
+    *,
+    patterns: tuple[str, ...],
+    verbose: bool,
+    allow_system_changes: bool,
+    as_json: bool,
 ) -> None:
-    """Show what can be probed on this machine.
+    """Show what this machine offers to collect with; with --probe, what can be probed on it.
+
+    Without options: what the kernel, its settings and this user's privileges allow, and which
+    collectors can run, or why not and what to do about it. Nothing is changed for that.
 
     Behind each probe stands what a collection gets from it: skb (the packet), device, net (the
     network namespace), socket, drop reason; and in brackets the module that it belongs to. A
     function without any of these is probed with '/stack-context'.
     """
-    if not patterns:
-        raise UsageError("nothing to show: list probes with 'retis inspect -p [PATTERN]'")
     host = Host(kconf=options.kconf)
+    if not patterns:
+        if verbose or allow_system_changes:
+            raise UsageError("--verbose and --allow-system-changes are about --probe: give -p too")
+        _report(host, as_json)
+        return
+    if as_json:
+        raise UsageError("--json is about the report of the machine: leave --probe out")
     with host.tracefs(allow_system_changes) as tracefs:
         catalogue = Catalogue(host, Types(Btf.vmlinux()), tracefs)
         requests = list(_requests(patterns, host))
@@ -70,6 +87,16 @@ def inspect_command(
     click.echo("\n".join(_with_arguments(shown) if verbose else (_line(*one) for one in shown)))
     with_packet = sum("skb" in fed.values() for _, fed in shown)
     log.info("%s probe(s), %s with a packet", f"{len(shown):,}", f"{with_packet:,}")
+
+
+def _report(host: Host, as_json: bool) -> None:
+    # Imported where they are used: listing probes does without.
+    from retis_py.cli.report_text import report_json, report_text  # noqa: PLC0415
+    from retis_py.collect.report import make_report  # noqa: PLC0415
+
+    report = make_report(host)
+    width = shutil.get_terminal_size((100, 0)).columns
+    click.echo(report_json(report) if as_json else report_text(report, max(width, 60)).rstrip())
 
 
 def _requests(patterns: Iterable[str], host: Host) -> Iterator[ProbeRequest]:

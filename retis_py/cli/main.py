@@ -78,7 +78,8 @@ COMMANDS = {
         "retis_py.cli.python:python_command", "Run a Python script, or a shell, with the events."
     ),
     "inspect": LazyCommand(
-        "retis_py.cli.inspect:inspect_command", "Show what can be probed on this machine."
+        "retis_py.cli.inspect:inspect_command",
+        "Show what this machine offers, and what can be probed.",
     ),
     "profile": LazyCommand(
         "retis_py.cli.profile:profile_command", "List the profiles that can be used."

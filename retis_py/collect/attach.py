@@ -1,8 +1,6 @@
 """Programs to their probes: tracepoints and functions one by one, many functions at once."""
 
-import errno
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +10,7 @@ from retis_py.collect.plan import Plan
 from retis_py.collect.program import HANDLING_ENDS, PROBE_NUMBER, PROBE_SHAPE
 from retis_py.errors import RetisError
 from retis_py.probes.probe import Probe, ProbeType, Shape, UserProbe
+from retis_py.probes.refusal import refusal
 
 log = logging.getLogger(__name__)
 
@@ -180,12 +179,6 @@ def _attach_one_by_one(
 
 
 def _refused(probe: Probe, error: OSError) -> None:
-    number = error.errno or 0
-    reason = os.strerror(number)
-    if number in (errno.EINVAL, errno.EOPNOTSUPP) and probe.type is not ProbeType.RAW_TRACEPOINT:
-        reason = "the kernel does not let this function be probed"
-    elif number in (errno.EPERM, errno.EACCES):
-        reason = "not permitted: run as root (or with CAP_BPF and CAP_PERFMON)"
     if not probe.optional:
-        raise RetisError(f"cannot attach {probe}: {reason}") from error
-    log.warning("cannot attach %s: %s; going on without it", probe, reason)
+        raise refusal(probe, error) from error
+    log.warning("%s; going on without it", refusal(probe, error))

@@ -25,7 +25,7 @@ _CHILD = Path(__file__).with_name("child.py")
 
 # Without debug information clang takes a fifth less time; the verifier's log then lacks C lines.
 _FAST = ("-Wno-macro-redefined", "-g0")
-_NO_BCC = (
+NO_BCC = (
     "cannot import bcc, which compiles the program: install it from the distribution (Debian: "
     "apt-get install python3-bpfcc) and run with a Python that sees it, {executable} does not"
 )
@@ -129,7 +129,7 @@ def _read_answer(output: bytes, exit_code: int) -> dict[str, Any]:
             " see what it says with --log-level debug"
         ) from error
     if answer.get("missing_bcc"):
-        raise MissingPrerequisite(_NO_BCC.format(executable=sys.executable))
+        raise MissingPrerequisite(NO_BCC.format(executable=sys.executable))
     if "error" in answer:
         raise RetisError(
             f"the program does not compile ({answer['error']}): this is a bug, please report what"

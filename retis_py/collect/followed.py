@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retis_py.collectors.skb_tracking import SkbTrackingCollector
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
 from retis_py.probes.probe import REGISTER_ARGUMENTS, Probe, ProbeType, fed_arguments
@@ -71,13 +72,9 @@ def find_followed(host: Host, vmlinux: Btf, asked_for: bool) -> Sequence[Followe
 
     Empty where no function can be probed, which is a warning where tracking was ``asked_for``.
     """
-    if host.kprobes_unavailable:
-        log.log(
-            logging.WARNING if asked_for else logging.INFO,
-            "tracking works by tracepoints only, since %s: packets are not followed where the "
-            "stack gives them a new head (encapsulation, copies, GRO)",
-            host.kprobes_unavailable,
-        )
+    limits = SkbTrackingCollector().limits(host)
+    if limits is not None:
+        log.log(logging.WARNING if asked_for else logging.INFO, "%s", limits)
         return ()
     found = []
     for followed in _FUNCTIONS:

@@ -119,10 +119,7 @@ def header_files() -> dict[str, str]:
         MissingPrerequisite: the architecture is not supported.
     """
     machine = os.uname().machine
-    if machine not in _PT_REGS:
-        raise MissingPrerequisite(
-            f"cannot compile for {machine}: only {' and '.join(sorted(_PT_REGS))} are supported"
-        )
+    check_architecture(machine)
     return {
         "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n",
         "include/linux/types.h": _TYPES + _PT_REGS[machine],
@@ -136,6 +133,18 @@ def header_files() -> dict[str, str]:
         "#endif\n",
         f"arch/{_ARCH_FOLDER[machine]}/include/asm/page.h": _INCLUDE_TYPES,
     }
+
+
+def check_architecture(machine: str) -> None:
+    """Check that programs can be compiled for it.
+
+    Raises:
+        MissingPrerequisite: it is not supported.
+    """
+    if machine not in _PT_REGS:
+        raise MissingPrerequisite(
+            f"cannot compile for {machine}: only {' and '.join(sorted(_PT_REGS))} are supported"
+        )
 
 
 def _version(release: str) -> str:

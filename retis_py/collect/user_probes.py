@@ -4,7 +4,6 @@ A uprobe belongs to a file: once it is attached all processes hit it that run th
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from retis_py.events.escape import escape
 from retis_py.kernel.processes import Process, processes_of
 from retis_py.kernel.usdt import UsdtProbe, read_probes
 from retis_py.probes.probe import UserProbe
+from retis_py.probes.refusal import uprobe_refusal
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class UserProbes:
         try:
             attached = self._attach_file(process, chosen)
         except (OSError, RetisError) as error:
-            reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
+            reason = uprobe_refusal(error) if isinstance(error, OSError) else error
             log.warning(
                 "%s: packets are not followed through it: the kernel does not let its file be"
                 " probed (%s)",

@@ -79,6 +79,10 @@ class Collector:
             MissingPrerequisite: it cannot; says why.
         """
 
+    def limits(self, host: Host) -> str | None:  # noqa: ARG002
+        """Return what it cannot do here although it can run, and why: a line, or None."""
+        return None
+
     def probes(self) -> tuple[str, ...]:
         """Return the probes that it installs, as a user would write them."""
         return ()

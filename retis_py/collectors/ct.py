@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from retis_py.collectors.collector import Collector, Part
+from retis_py.collectors.needed_module import NeededModule, check_module, no_module_types
 from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections import ct_wire as wire
 from retis_py.events.sections.ct_wire import CtProtocol
@@ -37,16 +38,18 @@ class CtCollector(Collector):
                 "collector ct: this kernel is built without connection tracking"
                 " (CONFIG_NF_CONNTRACK); collect without ct"
             )
-        if not _is_there(host):
-            raise MissingPrerequisite(
-                f"collector ct: the module {_MODULE} is not loaded, so no connection is tracked:"
-                f" load it (modprobe {_MODULE}), or a ruleset that uses it"
-            )
+        check_module(
+            host,
+            self.name,
+            NeededModule(
+                _MODULE,
+                "CONFIG_NF_CONNTRACK",
+                "no connection is tracked",
+                f"load it (modprobe {_MODULE}), or a ruleset that uses it",
+            ),
+        )
         if _find_struct(types, "nf_conn") is None:
-            raise MissingPrerequisite(
-                f"collector ct: the types of the module {_MODULE} are not known (there is no"
-                f" /sys/kernel/btf/{_MODULE}): use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
-            )
+            raise no_module_types(self.name, _MODULE)
 
     def defines(self, types: Types) -> dict[str, int]:
         """Return the protocols that there is room for, and which extension holds labels."""
@@ -67,11 +70,6 @@ class CtCollector(Collector):
             Part(wire.PARENT_IPV4_WIRE, "ct", builder.parent, "parent"),
             Part(wire.PARENT_IPV6_WIRE, "ct", builder.parent, "parent"),
         )
-
-
-def _is_there(host: Host) -> bool:
-    built_in = host.config.value("CONFIG_NF_CONNTRACK") == "y"
-    return built_in or host.modules.available(_MODULE)
 
 
 def _proto_states(types: Types) -> Mapping[CtProtocol, Mapping[int, str]]:

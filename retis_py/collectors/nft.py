@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from retis_py.collectors.collector import Collector, Part
+from retis_py.collectors.needed_module import NeededModule, check_module
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.events.sections import nft
 from retis_py.events.sections.startup import NftRules, NftTable
@@ -80,14 +81,19 @@ class NftCollector(Collector):
             )
         if _arguments(types) is not None:
             return
-        if host.modules.available(_MODULE):
-            raise MissingPrerequisite(
-                f"collector nft: the type information (BTF) does not know the function {_FUNCTION}:"
-                " use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
-            )
+        check_module(
+            host,
+            self.name,
+            NeededModule(
+                _MODULE,
+                "CONFIG_NF_TABLES",
+                "there are no rules",
+                f"load it (modprobe {_MODULE}), or a ruleset with nft",
+            ),
+        )
         raise MissingPrerequisite(
-            f"collector nft: the module {_MODULE} is not loaded, so there are no rules: load it"
-            f" (modprobe {_MODULE}), or a ruleset with nft"
+            f"collector nft: the type information (BTF) does not know the function {_FUNCTION}:"
+            " use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
         )
 
     def probes(self) -> tuple[str, ...]:

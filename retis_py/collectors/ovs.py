@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from retis_py.collectors.collector import Collector, OwnProbe, Part, UsdtRequest
-from retis_py.errors import MissingPrerequisite
+from retis_py.collectors.needed_module import NeededModule, check_module, no_module_types
 from retis_py.events.sections import ovs_user_wire as user_wire
 from retis_py.events.sections import ovs_wire as wire
 from retis_py.events.sections.ovs_action import OvsAction
@@ -82,21 +82,20 @@ class OvsCollector(Collector):
 
     def check(self, host: Host, types: Types) -> None:
         """Check that the datapath is there and its types are known."""
-        if not host.modules.available(_MODULE):
-            raise MissingPrerequisite(
-                f"collector ovs: the module {_MODULE} is not loaded, so there is no datapath: start"
-                f" Open vSwitch, or load the module (modprobe {_MODULE})"
-            )
+        check_module(
+            host,
+            self.name,
+            NeededModule(
+                _MODULE,
+                "CONFIG_OPENVSWITCH",
+                "there is no datapath",
+                f"start Open vSwitch, or load the module (modprobe {_MODULE})",
+            ),
+        )
         if _find(types) is None:
-            raise MissingPrerequisite(
-                f"collector ovs: the types of the module {_MODULE} are not known (there is no"
-                f" /sys/kernel/btf/{_MODULE}): use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES"
-            )
+            raise no_module_types(self.name, _MODULE)
         if host.kprobes_unavailable:
-            log.debug(
-                "collector ovs: only the tracepoints, not lookups nor what is queued: %s",
-                host.kprobes_unavailable,
-            )
+            log.debug("collector ovs: %s", self.limits(host))
             if self._track:
                 log.warning(
                     "--ovs-track: packets are not followed to user space, since %s",
@@ -107,6 +106,12 @@ class OvsCollector(Collector):
                     "--ovs-enrich-flows: no flows to ask for, as lookups are not seen, since %s",
                     host.kprobes_unavailable,
                 )
+
+    def limits(self, host: Host) -> str | None:
+        """Return what is not seen without kprobes."""
+        if not host.kprobes_unavailable:
+            return None
+        return f"only the tracepoints, not lookups nor what is queued: {host.kprobes_unavailable}"
 
     def usdt_probes(self) -> tuple[UsdtRequest, ...]:
         """Return those of the daemon, where packets are followed through it."""

@@ -53,6 +53,15 @@ class Lockdown(StrEnum):
     CONFIDENTIALITY = "confidentiality"
 
 
+class ModuleState(StrEnum):
+    """Where a module's code is."""
+
+    IN_KERNEL = "in the kernel"  # loaded or built in
+    NOT_LOADED = "not loaded"
+    NOT_INSTALLED = "not installed"
+    NOT_BUILT = "not built"
+
+
 class Host:
     """Facts about this machine, each found out when first asked.
 
@@ -89,6 +98,17 @@ class Host:
         """Loaded and built-in modules."""
         return Modules(self.machine.kernel_release, self.root)
 
+    def module_state(self, name: str, option: str) -> ModuleState:
+        """Return where a module's code is, which ``option`` of the configuration is about."""
+        value = self.config.value(option)
+        if value == "y" or self.modules.available(name):
+            return ModuleState.IN_KERNEL
+        if value == "n":
+            return ModuleState.NOT_BUILT
+        if self.modules.installed(name) is False:
+            return ModuleState.NOT_INSTALLED
+        return ModuleState.NOT_LOADED
+
     def tracefs(self, allow_system_changes: bool) -> AbstractContextManager[Tracefs | None]:
         """Return :meth:`Tracefs.mounted` of this host."""
         return Tracefs.mounted(allow_system_changes, self.root)
@@ -117,6 +137,21 @@ class Host:
         """The kernel's lockdown, `none` where it has none or securityfs is not mounted."""
         found = re.search(r"\[(\w+)\]", self._text("sys/kernel/security/lockdown"))
         return Lockdown(found[1]) if found and found[1] in set(Lockdown) else Lockdown.NONE
+
+    @property
+    def lockdown_unknown(self) -> bool:
+        """Whether it cannot be told how far the kernel is locked: securityfs is not mounted."""
+        if self.config.is_enabled("CONFIG_SECURITY_LOCKDOWN_LSM") is False:
+            return False
+        try:
+            return not any((self.root / "sys/kernel/security").iterdir())
+        except OSError:
+            return True
+
+    def sysctl(self, name: str) -> int | None:
+        """Return a number of /proc/sys (``net.core.bpf_jit_enable``); None: not ours to read."""
+        text = self._text(f"proc/sys/{name.replace('.', '/')}").strip()
+        return int(text) if re.fullmatch(r"-?[0-9]+", text) else None
 
     @cached_property
     def kprobes_unavailable(self) -> str | None:

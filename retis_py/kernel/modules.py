@@ -44,6 +44,27 @@ class Modules:
         """Whether the module's code is in the kernel now, loaded or built in."""
         return self.loaded(name) or self.built_in(name)
 
+    def installed(self, name: str) -> bool | None:
+        """Whether there is a file to load the module from; None where nothing is known.
+
+        Distributions keep rarely used modules in packages of their own.
+        """
+        try:
+            text = (self._root / f"lib/modules/{self._release}/modules.dep").read_text()
+        except OSError:
+            return None
+        # kernel/net/openvswitch/openvswitch.ko.xz: kernel/net/nsh/nsh.ko.xz ...
+        found = re.findall(r"^(?:\S*/)?([^/\s]+)\.ko[^/\s]*:", text, re.MULTILINE)
+        return _canonical(name) in map(_canonical, found)
+
+    def with_btf(self) -> frozenset[str]:
+        """Return the names of all modules whose types can be read."""
+        try:
+            names = frozenset(path.name for path in (self._root / "sys/kernel/btf").iterdir())
+        except OSError:
+            return frozenset()
+        return names - {"vmlinux"}
+
     def has_btf(self, name: str) -> bool:
         """Whether the module's types can be read (/sys/kernel/btf/NAME: there while loaded)."""
         return (self._root / "sys/kernel/btf" / _canonical(name)).is_file()

@@ -55,6 +55,14 @@ class Tracefs:
         return None
 
     @staticmethod
+    def mount_points(root: Path = Path("/")) -> list[Path]:
+        """Return where it is mounted now.
+
+        Other than :meth:`find` this does not look into debugfs, where looking mounts it.
+        """
+        return [m.path for m in _mounts(root) if m.path.is_absolute() and m.type == "tracefs"]
+
+    @staticmethod
     @contextmanager
     def mounted(allow_system_changes: bool, root: Path = Path("/")) -> "Iterator[Tracefs | None]":
         """Yield the tracefs, mounted for the time being where that is needed and allowed.

@@ -113,9 +113,7 @@ class Catalogue:
             return self._tracepoints(request)
         reason = self._host.kprobes_unavailable
         if reason:
-            raise MissingPrerequisite(
-                f"'{request}' cannot be probed: {reason}; raw tracepoints (tp:GROUP:NAME) work"
-            )
+            raise MissingPrerequisite(f"'{request}' cannot be probed: {without_kprobes(reason)}")
         return self._functions(request)
 
     def functions(self, pattern: str) -> dict[str, tuple[int, str | None]]:
@@ -192,6 +190,11 @@ class Catalogue:
         for name, (count, module) in sorted(names.items()):
             arguments = self._arguments(name, module, len(names))
             yield Available(request.type, name, arguments, module, count)
+
+
+def without_kprobes(reason: str) -> str:
+    """Return what to say where no function can be probed, for that reason."""
+    return f"{reason}; raw tracepoints (tp:GROUP:NAME) work"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 1) -> str:

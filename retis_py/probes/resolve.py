@@ -9,7 +9,7 @@ from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.btf import Argument
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
-from retis_py.probes.available import Catalogue, Types, nearest
+from retis_py.probes.available import Catalogue, Types, nearest, without_kprobes
 from retis_py.probes.probe import (
     PACKET_FIELDS,
     REGISTER_ARGUMENTS,
@@ -96,9 +96,7 @@ class Resolver:
             return self._tracepoints(request)
         reason = self._host.kprobes_unavailable
         if reason:
-            raise MissingPrerequisite(
-                f"cannot attach '{request}': {reason}; raw tracepoints (tp:GROUP:NAME) work"
-            )
+            raise MissingPrerequisite(f"cannot attach '{request}': {without_kprobes(reason)}")
         return self._functions(request) if request.is_pattern else iter((self._function(request),))
 
     # Tracepoints

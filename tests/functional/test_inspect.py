@@ -80,8 +80,9 @@ def test_without_root() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nothing to show: list probes with 'retis inspect -p [PATTERN]'"),
-        (("-v",), "nothing to show"),
+        (("-v",), "--verbose and --allow-system-changes are about --probe: give -p too"),
+        (("--allow-system-changes",), "are about --probe"),
+        (("--json", "-p", "ip_rcv"), "--json is about the report of the machine"),
         (("-p", "x:y:z"), "unknown type 'x'"),
         (("-p", "tp:net:netif_rxx"), "did you mean '"),
         (("-p", "tp:\x1b[31m:x"), "plain ASCII"),

@@ -32,6 +32,12 @@ def retis_as_nobody(*arguments: str | Path) -> Result:
     return _run([*nobody, sys.executable, "-m", "retis_py", *map(str, arguments)])
 
 
+def retis_in_user_namespace(*arguments: str | Path) -> Result:
+    """Run ``retis ARGUMENTS`` as root of a user namespace: with all capabilities, none of use."""
+    apart = ["unshare", "--user", "--map-root-user"]
+    return _run([*apart, sys.executable, "-m", "retis_py", *map(str, arguments)])
+
+
 def _run(command: list[str]) -> Result:
     done = subprocess.run(
         command,

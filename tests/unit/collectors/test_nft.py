@@ -12,6 +12,7 @@ from retis_py.events.sections.nft import TARGET_WIRE, VERDICTS, WIRE, Nft
 from retis_py.events.text import TextFormat
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Argument, Member
+from retis_py.kernel.host import ModuleState
 from retis_py.probes.probe import Probe, ProbeType, register_of
 
 
@@ -137,12 +138,9 @@ class FakeHost:
     kprobes_unavailable: str | None = None
     loaded: bool = True
 
-    @property
-    def modules(self) -> "FakeHost":
-        return self
-
-    def available(self, name: str) -> bool:
-        return self.loaded and name == "nf_tables"
+    def module_state(self, name: str, option: str) -> ModuleState:
+        assert (name, option) == ("nf_tables", "CONFIG_NF_TABLES")
+        return ModuleState.IN_KERNEL if self.loaded else ModuleState.NOT_LOADED
 
 
 class NoTypes(FakeBtf):

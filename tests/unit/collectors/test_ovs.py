@@ -11,23 +11,24 @@ from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.events.event import Event
 from retis_py.events.wire import HEADER
 from retis_py.kernel.btf import Btf
+from retis_py.kernel.host import ModuleState
 from retis_py.probes.available import Types
 from retis_py.probes.probe import Probe, ProbeType, parse_probe, register_of
 from unit.collectors.openvswitch import OvsTypes, openvswitch
 
 
 @dataclass(frozen=True, slots=True)
-class Modules:
-    loaded: bool
-
-    def available(self, name: str) -> bool:
-        return self.loaded and name == "openvswitch"
-
-
 class MadeUpHost:
-    def __init__(self, *, loaded: bool, kprobes: bool = True) -> None:
-        self.modules = Modules(loaded)
-        self.kprobes_unavailable = None if kprobes else "this kernel is built without kprobes"
+    loaded: bool
+    kprobes: bool = True
+
+    @property
+    def kprobes_unavailable(self) -> str | None:
+        return None if self.kprobes else "this kernel is built without kprobes"
+
+    def module_state(self, name: str, option: str) -> ModuleState:
+        assert (name, option) == ("openvswitch", "CONFIG_OPENVSWITCH")
+        return ModuleState.IN_KERNEL if self.loaded else ModuleState.NOT_LOADED
 
 
 @pytest.fixture
@@ -56,6 +57,9 @@ def test_can_run(types: OvsTypes, kprobes: bool) -> None:
     """With its tracepoints alone too."""
     host = MadeUpHost(loaded=True, kprobes=kprobes)
     OvsCollector().check(host, types)  # type: ignore[arg-type]
+    limits = OvsCollector().limits(host)  # type: ignore[arg-type]
+    assert (limits is None) == kprobes
+    assert limits is None or limits.endswith("queued: this kernel is built without kprobes")
 
 
 def test_probes_are_of_their_roles() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from retis_py.errors import UsageError
-from retis_py.kernel.host import Host, Lockdown, clock_monotonic_offset
+from retis_py.kernel.host import Host, Lockdown, ModuleState, clock_monotonic_offset
 
 
 def make(root: Path, files: dict[str, str]) -> Host:
@@ -83,6 +83,55 @@ def test_no_status_is_no_capability(tmp_path: Path) -> None:
 )
 def test_lockdown(tmp_path: Path, text: str, state: Lockdown) -> None:
     assert make(tmp_path, {"sys/kernel/security/lockdown": text}).lockdown is state
+
+
+@pytest.mark.parametrize(
+    ("files", "unknown"),
+    [
+        ({}, True),
+        ({"sys/kernel/security/lsm": "capability\n"}, False),  # securityfs, and no lockdown in it
+        ({"sys/kernel/security/lockdown": "[none] integrity\n"}, False),
+        ({"proc/config.gz": "# CONFIG_SECURITY_LOCKDOWN_LSM is not set\n"}, False),
+        ({"proc/config.gz": "CONFIG_SECURITY_LOCKDOWN_LSM=y\n"}, True),
+    ],
+)
+def test_whether_lockdown_can_be_seen(tmp_path: Path, files: dict[str, str], unknown: bool) -> None:
+    assert make(tmp_path, files).lockdown_unknown is unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1\n", 1), ("-1\n", -1), ("", None), ("many\n", None), ("1 2\n", None)]
+)
+def test_sysctl(tmp_path: Path, text: str, value: int | None) -> None:
+    host = make(tmp_path, {"proc/sys/net/core/bpf_jit_enable": text})
+    assert host.sysctl("net.core.bpf_jit_enable") == value
+    assert host.sysctl("kernel.none") is None
+
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        ({}, ModuleState.NOT_LOADED),
+        ({"proc/modules": "sctp 450560 4 - Live 0x0\n"}, ModuleState.IN_KERNEL),
+        ({"proc/config.gz": "CONFIG_IP_SCTP=y\n"}, ModuleState.IN_KERNEL),
+        ({"proc/config.gz": "# CONFIG_IP_SCTP is not set\n"}, ModuleState.NOT_BUILT),
+        ({"proc/config.gz": "CONFIG_IP_SCTP=m\n"}, ModuleState.NOT_LOADED),
+        ({"modules.dep": "kernel/net/sctp/sctp.ko:\n"}, ModuleState.NOT_LOADED),
+        ({"modules.dep": "kernel/net/dccp.ko:\n"}, ModuleState.NOT_INSTALLED),
+        # One's own build of what the distribution left out.
+        (
+            {
+                "proc/config.gz": "# CONFIG_IP_SCTP is not set\n",
+                "proc/modules": "sctp 450560 4 - Live 0x0 (OE)\n",
+            },
+            ModuleState.IN_KERNEL,
+        ),
+    ],
+)
+def test_where_a_module_is(tmp_path: Path, files: dict[str, str], state: ModuleState) -> None:
+    folder = f"lib/modules/{os.uname().release}"
+    placed = {f"{folder}/{n}" if n == "modules.dep" else n: text for n, text in files.items()}
+    assert make(tmp_path, placed).module_state("sctp", "CONFIG_IP_SCTP") is state
 
 
 def test_kprobes_work(tmp_path: Path) -> None:

@@ -163,3 +163,18 @@ def test_this_kernel_by_name_and_line_by_line() -> None:
 
 def test_this_kernels_tracepoints() -> None:
     assert {"kfree_skb", "netif_receive_skb", "net_dev_start_xmit"} <= KallSyms().tracepoints()
+
+
+def test_addresses_that_are_shown_late_in_the_file(tmp_path: Path) -> None:
+    """Whether they are hidden the first lines say, and where these do not, the others."""
+    path = tmp_path / "kallsyms"
+    zeroes = b"".join(b"0000000000000000 A percpu_%d\n" % n for n in range(3000))
+    path.write_bytes(zeroes + SMALL)
+    assert not KallSyms(path).hidden
+    read = KallSyms(path)
+    assert read.count("tcp_v4_rcv") == 1
+    assert not read.hidden
+    path.write_bytes(zeroes + b"0000000000000000 T _stext\n")
+    assert KallSyms(path).hidden
+    with pytest.raises(MissingPrerequisite, match="cannot read the kernel's symbols"):
+        _ = KallSyms(tmp_path / "none").hidden

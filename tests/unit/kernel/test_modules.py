@@ -16,6 +16,10 @@ def modules(tmp_path: Path) -> Modules:
         "lib/modules/6.1/modules.builtin": (
             "kernel/net/ipv4/udp-tunnel.ko\nkernel/net/core/failover.ko.xz\n"
         ),
+        "lib/modules/6.1/modules.dep": (
+            "kernel/net/openvswitch/openvswitch.ko.xz: kernel/net/nsh/nsh.ko.xz\n"
+            "kernel/net/ipv4/udp-tunnel.ko:\nextra/mine.ko:\n"
+        ),
         "sys/module/nf_nat/initstate": "live\n",
         "sys/module/ipv6/parameters/disable": "0\n",
         "sys/kernel/btf/openvswitch": "\x9f",
@@ -73,3 +77,17 @@ def test_this_kernel() -> None:
     assert len(modules.all_loaded()) <= count
     assert modules.has_btf("vmlinux") == Path("/sys/kernel/btf/vmlinux").exists()
     assert modules.available("ipv6") == Path("/sys/module/ipv6").exists()
+
+
+def test_which_have_btf(modules: Modules, tmp_path: Path) -> None:
+    assert modules.with_btf() == {"openvswitch"}
+    (tmp_path / "sys/kernel/btf/vmlinux").touch()
+    assert modules.with_btf() == {"openvswitch"}
+    assert Modules("6.1", tmp_path / "nowhere").with_btf() == frozenset()
+
+
+def test_installed(modules: Modules, tmp_path: Path) -> None:
+    assert [modules.installed(n) for n in ("openvswitch", "udp_tunnel", "mine")] == [True] * 3
+    assert modules.installed("sctp") is False
+    assert modules.installed("open") is False
+    assert Modules("6.2", tmp_path).installed("sctp") is None

@@ -187,3 +187,13 @@ def test_not_allowed_mounts_nothing() -> None:
 with Tracefs.mounted(False) as tracefs:
     assert tracefs is None and mounts() == []
 """)
+
+
+def test_where_it_is_mounted(tmp_path: Path) -> None:
+    make(tmp_path, "elsewhere", "")
+    assert Tracefs.mount_points(tmp_path) == []
+    (tmp_path / "proc/self/mounts").write_text(
+        "debugfs /sys/kernel/debug debugfs rw 0 0\nx relative tracefs\n"
+        "none /mnt/my\\040traces tracefs rw 0 0\n"
+    )
+    assert Tracefs.mount_points(tmp_path) == [Path("/mnt/my traces")]
