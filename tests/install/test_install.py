@@ -1,17 +1,20 @@
 """Installed as users do it, and used from outside of the checkout."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lab import capabilities, cli, installed
 from lab.installed import ROOT, Environment
+from lab.tab import press_tab
 from retis_py import __version__
 
 pytestmark = pytest.mark.timeout(300)  # downloads
 
 SAMPLE = ROOT / "tests" / "data" / "test_events.json"
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 PLACE = "import retis_py; print(retis_py.__file__)"
 
 
@@ -51,6 +54,31 @@ def test_collect_without_bcc(clean: Environment, tmp_path: Path) -> None:
     assert told.returncode == 1
     assert "cannot import bcc" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_tab(shell: str, clean: Environment, tmp_path: Path) -> None:
+    """Nobody has told the shell of retis: it finds what the wheel has put into share/."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell}: not installed")
+    if shell == "bash" and not BASH_COMPLETION.exists():
+        pytest.skip(f"no {BASH_COMPLETION}")
+    share = clean.folder / "share"
+    begin, first = {
+        "bash": (["bash", "--norc", "--noprofile", "-i"], f". {BASH_COMPLETION}"),
+        "zsh": (
+            ["zsh", "-f", "-i"],
+            f"fpath=({share}/zsh/site-functions $fpath); autoload -U compinit; compinit -u -D",
+        ),
+        "fish": (["fish", "--private", "-i"], "true"),
+    }[shell]
+    environment = clean.environment(
+        HOME=str(tmp_path), TERM="dumb", COLUMNS="500", XDG_DATA_DIRS=f"{share}:/usr/share"
+    )
+    shown = press_tab(
+        begin, first, "retis col", "retis collect ", environment=environment, cwd=tmp_path
+    )
+    assert "Traceback" not in shown
 
 
 def test_collect_with_the_distributions_bcc(sdist: Path, tmp_path: Path) -> None:

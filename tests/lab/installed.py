@@ -99,12 +99,16 @@ class Environment:
         self, *command: str | Path, cwd: Path, **changes: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment's; a failure is told by its exit code alone."""
-        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
             [str(self.folder / "bin" / command[0]), *map(str, command[1:])],
-            cwd=cwd, env=environment(PATH=path, **changes), stdin=subprocess.DEVNULL,
+            cwd=cwd, env=self.environment(**changes), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """Return the environment of a shell in which it is activated."""
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return environment(PATH=path, **changes)
 
     def files(self) -> set[Path]:
         """All that lies in it."""
