@@ -1,12 +1,13 @@
 # Each target is a script in scripts/; see CONTRIBUTING.md.
 
-.PHONY: help setup lint test bench demo clean
+.PHONY: help setup lint test bench demo image clean
 
 help:
 	@echo 'make setup   install system packages and the virtual environment .venv'
 	@echo 'make demo    trace live packets between two namespaces'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make test    lint, then all tests, other kernels in QEMU included'
+	@echo 'make image   build the container image, where podman or docker runs'
 	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
 	@echo 'make clean   remove what make made'
 
@@ -24,6 +25,9 @@ bench: setup
 
 demo: setup
 	@scripts/demo.sh
+
+image: setup
+	@scripts/image.sh
 
 clean:
 	rm -f retis_py/_compiled.so

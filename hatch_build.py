@@ -9,32 +9,49 @@ import os
 import shlex
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
 
-_LIBRARY = "retis_py/_compiled.so"
+_LIBRARY = "_compiled.so"
 _OPTIONS = ("-std=c11", "-D_DEFAULT_SOURCE", "-O3", "-fPIC", "-shared", "-Wl,-Bsymbolic")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
     """For wheels, and for the editable installation, which gets it beside the sources."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    _made: TemporaryDirectory[str] | None = None
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and put what comes of it into the wheel."""
-        library = Path(self.root) / _LIBRARY
         if os.environ.get("RETIS_PURE_PYTHON"):
             return
-        why = _compile(Path(self.root) / "retis_py" / "native", library)
+        package = Path(self.root) / "retis_py"
+        folder = package
+        if version != "editable":  # the sources may be read-only, or in use
+            self._made = TemporaryDirectory()
+            folder = Path(self._made.name)
+        why = _compile(package / "native", folder / _LIBRARY)
         if why is not None:
             self.app.display_warning(f"retis-py: no compiled part, all is done in Python: {why}")
             return
-        build_data["artifacts"].append(_LIBRARY)
+        if folder != package:
+            build_data["force_include"][str(folder / _LIBRARY)] = f"retis_py/{_LIBRARY}"
         build_data["pure_python"] = False
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        build_data["tag"] = f"py3-none-{_platform()}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Remove what is in the wheel now."""
+        if self._made is not None:
+            self._made.cleanup()
+
+
+def _platform() -> str:
+    """Return this machine's, without a promise about other systems' C libraries (manylinux)."""
+    return next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
 def _compile(sources: Path, library: Path) -> str | None:

@@ -1,13 +1,9 @@
 """The Tab key in real shells: ``retis sh-complete`` and what retis answers to its scripts."""
 
 import os
-import pty
-import re
-import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import pytest
 
 from lab import cli
 from lab.emulation import fast_machine_only
+from lab.tab import press_tab
 
 pytestmark = [pytest.mark.timeout(60), fast_machine_only]
 
@@ -139,38 +136,9 @@ def test_tab(
         "fish": ["fish", "--no-config", "-i"],
     }[shell]
     before = "autoload -U compinit; compinit -u -D; " if shell == "zsh" else ""
-    typing = f"{before}. {script}; echo re''ady\n"
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        ["setsid", "--ctty", *begin], stdin=slave, stdout=slave, stderr=slave,
-        env=environment, cwd=tmp_path,
-    )  # fmt: skip
-    os.close(slave)
-    try:
-        os.write(master, typing.encode())
-        read_until(master, r"\nready|\rready")
-        os.write(master, f"{typed}\t".encode())
-        shown = read_until(master, re.escape(expected))
-        assert "Traceback" not in shown
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
-def read_until(descriptor: int, pattern: str, seconds: float = 15) -> str:
-    """Read a terminal until the pattern shows, control sequences left out."""
-    text, end = "", time.monotonic() + seconds
-    while not re.search(pattern, plain(text)):
-        left = end - time.monotonic()
-        assert left > 0, f"no {pattern!r} in {plain(text)!r}"
-        if select.select([descriptor], [], [], left)[0]:
-            text += os.read(descriptor, 4096).decode(errors="replace")
-    return plain(text)
-
-
-def plain(text: str) -> str:
-    return re.sub(r"\x1b(\[[0-9;?>=]*[A-Za-z]|\][^\x07]*\x07|[=>()][B0]?)", "", text)
+    first = f"{before}. {script}"
+    shown = press_tab(begin, first, typed, expected, environment=environment, cwd=tmp_path)
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize(
