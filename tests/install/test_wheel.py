@@ -49,7 +49,7 @@ def test_wheel_of_the_sdist(unpacked: Path, tmp_path: Path, compiler: str, tag: 
 
 def test_sdist_holds_what_is_in_the_checkout(unpacked: Path) -> None:
     assert unpacked.name == f"retis_py-{__version__}"
-    for name in ("bpf", "profiles", "retis_py", "tests", "docs", "completions", "scripts"):
+    for name in ("bpf", "profiles", "retis_py", "tests", "docs", "scripts"):
         wanted = {p.relative_to(ROOT) for p in (ROOT / name).rglob("*") if p.is_file()}
         wanted = {p for p in wanted if p.suffix != ".so" and "__pycache__" not in p.parts}
         found = {p.relative_to(unpacked) for p in (unpacked / name).rglob("*") if p.is_file()}
