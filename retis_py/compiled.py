@@ -53,7 +53,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "count_piece": (_LONG, (Pointer,)),
     "count_packets": (_SIZE, (Pointer, Pointer, _SIZE, Pointer)),
     "index_piece": (_LONG, (Pointer,)),
-    "rows_sort": (None, (Pointer, _SIZE, _SIZE)),
+    "rows_sort": (_BOOL, (Pointer, _SIZE, _SIZE)),
     "rows_move": (None, (Pointer, _SIZE, _SIZE, _SIZE, _U64)),
     "rows_merge": (_SIZE, (Pointer, _SIZE, Pointer, _SIZE, _SIZE)),
     "rows_group": (None, (Pointer, _SIZE, Pointer)),
