@@ -76,6 +76,13 @@ static inline bool is_text(struct text a, struct text b)
 	return a.size == b.size && !memcmp(a.at, b.at, a.size);
 }
 
+static inline char *put(char *out, struct text text)
+{
+	if (text.size)
+		memcpy(out, text.at, text.size);
+	return out + text.size;
+}
+
 const char *read_ids(const char *at, const char *end, struct ids *ids);
 
 /* Section packet (packet.c). */
@@ -92,6 +99,10 @@ enum { SENDERS_MOST = 32 };
 
 /* Two addresses, the lower first; none is empty, false is for Python. */
 bool conversation(const struct packet *packet, unsigned char *addresses, size_t *size);
+
+/* Numbers written; what follows them is returned (numbers.c). */
+char *put_decimal(char *out, u64 number);
+char *put_hex(char *out, u64 number, unsigned int fewest);
 
 /* JSON, as far as it is needed (json.c) */
 const char *read_number(const char *at, const char *end, u64 *number);

@@ -3,7 +3,8 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +51,39 @@ def shared_map(
     finally:
         for worker in workers:
             worker.stop()
+
+
+def threaded_map(
+    functions: Sequence[Callable[[Argument], Result]], arguments: Iterable[Argument]
+) -> Iterator[tuple[Argument, Result]]:
+    """Iterate over the same, by a thread for each function, of which each does the same.
+
+    It is for functions that release Python's lock. No function is in two threads at a time.
+    """
+    free: SimpleQueue[Callable[[Argument], Result]] = SimpleQueue()
+    for function in functions:
+        free.put(function)
+
+    def apply(argument: Argument) -> Result:
+        function = free.get()
+        try:
+            return function(argument)
+        finally:
+            free.put(function)
+
+    waiting: deque[tuple[Argument, Future[Result]]] = deque()
+    with ThreadPoolExecutor(len(functions)) as threads:
+        try:
+            for argument in arguments:
+                waiting.append((argument, threads.submit(apply, argument)))
+                if len(waiting) > len(functions) * _AHEAD:
+                    argument, result = waiting.popleft()
+                    yield argument, result.result()
+            while waiting:
+                argument, result = waiting.popleft()
+                yield argument, result.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 class _Worker:
