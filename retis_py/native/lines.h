@@ -21,7 +21,7 @@ typedef uint64_t u64;
 #define NOT_KNOWN -3L
 
 /* Counted up when a function or struct changes that Python sees: _INTERFACE in compiled.py. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 int interface(void);
 
@@ -94,6 +94,7 @@ struct packet {
 };
 
 bool read_packet(struct text part, struct packet *packet);
+bool network_layer(const struct packet *packet, size_t *at, unsigned int *ethertype);
 
 enum { SENDERS_MOST = 32 };
 

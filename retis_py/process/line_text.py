@@ -94,7 +94,10 @@ class LineText:
         self._others = _Texts(self._others_text)
         self._compiled: WordedPieces | None = None
         if compiled.library is not None and not lines.sorted and not fmt.utc:
-            self._compiled = WordedPieces(self._wordings(), self._end, colour=fmt.colour)
+            begin = None if fmt.link_layer else b"\n  " if fmt.multi_line else b" "
+            self._compiled = WordedPieces(
+                self._wordings(), self._end, packet_begin=begin, colour=fmt.colour
+            )
 
     def __call__(self, piece: bytes) -> Done:
         """Word all lines of ``piece``."""
