@@ -218,9 +218,9 @@ static char *put_packet(char *out, const struct packet *packet)
 
 /*
  * Word packets from a number on, up to one that is Python's. Returns its number, or how many there
- * are. Each text begins with begin.
+ * are. What is around each text are two short texts.
  */
-long words_packets(struct memo *memo, long number, const struct text *begin)
+long words_packets(struct memo *memo, long number, const struct text *around)
 {
 	char text[MOST_TEXT], *start, *end;
 	struct packet packet;
@@ -228,9 +228,11 @@ long words_packets(struct memo *memo, long number, const struct text *begin)
 
 	for (; number < memo_count(memo); number++) {
 		part.at = memo_text(memo, number, &part.size);
-		start = put(text, *begin);
-		if (!read_packet(part, &packet) || !(end = put_packet(start, &packet)) ||
-		    !memo_word(memo, number, text, end - text, NULL, 0))
+		start = put(text, around[0]);
+		if (!read_packet(part, &packet) || !(end = put_packet(start, &packet)))
+			break;
+		end = put(end, around[1]);
+		if (!memo_word(memo, number, text, end - text, NULL, 0))
 			break;
 	}
 	return number;

@@ -72,16 +72,18 @@ def threaded_map(
             free.put(function)
 
     waiting: deque[tuple[Argument, Future[Result]]] = deque()
+
+    def results(left: int) -> Iterator[tuple[Argument, Result]]:
+        while len(waiting) > left:
+            argument, result = waiting.popleft()
+            yield argument, result.result()
+
     with ThreadPoolExecutor(len(functions)) as threads:
         try:
             for argument in arguments:
                 waiting.append((argument, threads.submit(apply, argument)))
-                if len(waiting) > len(functions) * _AHEAD:
-                    argument, result = waiting.popleft()
-                    yield argument, result.result()
-            while waiting:
-                argument, result = waiting.popleft()
-                yield argument, result.result()
+                yield from results(len(functions) * _AHEAD)
+            yield from results(0)
         finally:
             threads.shutdown(cancel_futures=True)
 

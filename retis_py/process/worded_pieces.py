@@ -60,8 +60,8 @@ class _Wording(ctypes.Structure):
 class WordedPieces:
     """Words pieces of an unsorted file in today's format. ``end`` follows each event.
 
-    ``packet_begin`` is what packets' texts begin with, where the usual ones are to be worded by C;
-    else it is None.
+    ``around_packets`` is what packets' texts begin and end with, where the usual ones are to be
+    worded by C; else it is None.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WordedPieces:
         words: Mapping[Part, Wording],
         end: bytes,
         *,
-        packet_begin: bytes | None,
+        around_packets: tuple[bytes, bytes] | None,
         colour: bool,
     ) -> None:
         self._words = [words[part] for part in Part]
@@ -80,7 +80,7 @@ class WordedPieces:
         self._wording = _Wording(
             memos=memos, ids_begin=begin, ids_end=finish, line_end=line_end, most=0
         )
-        self._packet_begin = packet_begin
+        self._around_packets = around_packets
         self._lines = (_Line * 0)()
         self._out = bytearray()
 
@@ -104,7 +104,7 @@ class WordedPieces:
         """Word the parts that came up; return whether all are parts of events."""
         sound = True
         for each, memo, word in zip(Part, self._memos, self._words, strict=True):
-            by_c = self._word_packets if each == Part.PACKET and self._packet_begin else None
+            by_c = self._word_packets if each == Part.PACKET and self._around_packets else None
             for number, part in memo.new(by_c):
                 try:
                     memo.word(number, *word(part))
@@ -114,11 +114,10 @@ class WordedPieces:
         return sound
 
     def _word_packets(self, number: int) -> int:
-        begin = Text.of(self._packet_begin or b"")
-        next_one: int = library.words_packets(
-            self._memos[Part.PACKET].pointer, number, ctypes.byref(begin)
-        )
-        return next_one
+        around = (Text * 2)(*map(Text.of, self._around_packets or ()))
+        memo = self._memos[Part.PACKET].pointer
+        following: int = library.words_packets(memo, number, around)
+        return following
 
     def _make_room(self, lines: int) -> None:
         for memo in self._memos:
