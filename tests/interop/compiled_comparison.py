@@ -30,7 +30,7 @@ from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.lines import LineFormat
 from retis_py.events.text import TextFormat
-from retis_py.process import gathered_rows, sort
+from retis_py.process import gathered_rows, sort, work
 from retis_py.process.index_rows import IndexRows, as_rows
 from retis_py.process.line_text import LineText
 from retis_py.process.sort_index import IndexLines
@@ -246,6 +246,7 @@ def main() -> None:
             for piece in pieces:
                 jobs.compare(piece)
             sort._MEMORY = random.choice((500, 64 << 20))
+            work.WORTH_SHARING, work._SHARED_PIECE = random.choice((0, 32 << 20)), 20_000
             compare_sorting(Path(folder) / "events", startup, pieces)
             count += len(pieces)
     assert gathered_rows.library is compiled.library
