@@ -11,7 +11,7 @@ from retis_py.process.packets import Series
 from retis_py.process.series_lines import SeriesLines
 from retis_py.process.sort_index import Flow
 
-_ROOM = 512 << 10  # bytes written at a time, at first: less than a core keeps at hand
+_ROOM = 1 << 20  # bytes written at a time, at first
 _KEPT_MAPPED = 32 << 20  # as in series_lines.py
 _ALL_WRITTEN, _MORE_ROOM = 0, 1
 _ANY_KEY = (0, 0)

@@ -1,4 +1,4 @@
-"""A function applied to many arguments by several processes, results in order."""
+"""A function applied to many arguments by several processes or threads, results in order."""
 
 import os
 import signal

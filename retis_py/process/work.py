@@ -1,7 +1,8 @@
 """An event file worked through piece by piece, by one process or several, in order.
 
 What is done with a piece is a function of its bytes. With several processes each reads its own
-pieces from the file, so that only places go to it and only results come back.
+pieces from the file, so that only places go to it and only results come back. What is done by C
+alone is shared out to threads, which need send nothing.
 """
 
 import os
