@@ -34,6 +34,7 @@ for event in retis.EventFile(sys.argv[1]).events():
     str(event)
 """
 _TARGET = "OUT"
+_OUT = "out"  # beside the input
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ def _measure(name: str, path: Path, options: argparse.Namespace) -> Iterator[Row
     for _ in range(options.runs):
         reference.times.append(_time_of(reference_command))
         for key, command in commands.items():
+            # To replace a file takes longer: ext4 begins to write the new one to the disk at once.
+            path.with_name(_OUT).unlink(missing_ok=True)
             measured[key].times.append(_time_of(command))
     reference.peak = _peak_of(reference_command)
     for key, command in commands.items():
@@ -126,7 +129,7 @@ def _rows(title: str, run: Measured, events: int, limit: float | None = None) ->
 
 
 def _command(task: Task, jobs: int, path: Path) -> list[str]:
-    first, *rest = (str(path.with_name("out")) if a == _TARGET else a for a in task.arguments)
+    first, *rest = (str(path.with_name(_OUT)) if a == _TARGET else a for a in task.arguments)
     retis = [sys.executable, "-m", "retis_py", "--log-level", "warn"]  # silent if all is well
     return [*retis, first, "--jobs", str(jobs), *rest, str(path)]
 

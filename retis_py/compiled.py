@@ -6,13 +6,13 @@ RETIS_PURE_PYTHON=1 in the environment it does so in any case. The sources are i
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 _LIBRARY = Path(__file__).with_name("_compiled.so")
 _SWITCH = "RETIS_PURE_PYTHON"
-_INTERFACE = 1  # that of the library has to be the same, see retis_py/native/lines.h
+_INTERFACE = 2  # that of the library has to be the same, see retis_py/native/lines.h
 
 Pointer = ctypes.c_void_p
 _SIZE, _LONG, _U64, _INT = ctypes.c_size_t, ctypes.c_long, ctypes.c_uint64, ctypes.c_int
@@ -48,12 +48,13 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "memo_size": (_SIZE, (Pointer,)),
     "memo_word": (_BOOL, (Pointer, _LONG, _BYTES, _SIZE, _BYTES, _SIZE)),
     "words_read": (_LONG, (Pointer,)),
+    "words_packets": (_LONG, (Pointer, _LONG, Pointer)),
     "words_room": (_SIZE, (Pointer,)),
     "words_write": (_SIZE, (Pointer,)),
     "count_piece": (_LONG, (Pointer,)),
     "count_packets": (_SIZE, (Pointer, Pointer, _SIZE, Pointer)),
     "index_piece": (_LONG, (Pointer,)),
-    "rows_sort": (None, (Pointer, _SIZE, _SIZE)),
+    "rows_sort": (_BOOL, (Pointer, _SIZE, _SIZE)),
     "rows_move": (None, (Pointer, _SIZE, _SIZE, _SIZE, _U64)),
     "rows_merge": (_SIZE, (Pointer, _SIZE, Pointer, _SIZE, _SIZE)),
     "rows_group": (None, (Pointer, _SIZE, Pointer)),
@@ -116,16 +117,22 @@ class Memo:
         if library is not None and (pointer := getattr(self, "pointer", None)):
             library.memo_free(pointer)
 
-    def new(self) -> Iterator[tuple[int, bytes]]:
-        """Iterate over the texts that came up since the last time: number, text."""
+    def new(self, easy: Callable[[int], int] | None = None) -> Iterator[tuple[int, bytes]]:
+        """Iterate over the texts that came up since the last time: number, text.
+
+        ``easy`` does those from a number on that it can, and returns the next one's; these are
+        left out.
+        """
         count = library.memo_count(self.pointer)
         if self.known == count:
             return
         size = ctypes.c_size_t()
         place = ctypes.byref(size)
-        for number in range(self.known, count):
+        number = self.known
+        while number < count and (easy is None or (number := easy(number)) < count):
             text = library.memo_text(self.pointer, number, place)
             yield number, ctypes.string_at(text, size.value)
+            number += 1
         self.known = count
 
     def refuse(self, number: int) -> None:

@@ -45,7 +45,7 @@ def _second(seconds: int) -> str | None:
 
 
 # What stands out, as parameters of the escape sequence SGR (ECMA-48).
-_PROBE, ID_COLOUR, _DROP, _PACKET = "1", "2", "1;31", "36"
+_PROBE, ID_COLOUR, _DROP, PACKET_COLOUR = "1", "2", "1;31", "36"
 
 
 def event_text(event: "Event", fmt: TextFormat) -> str:
@@ -133,7 +133,7 @@ def _further_parts(event: "Event", fmt: TextFormat) -> list[str]:
 
 
 def _packet_text(packet: "Packet", fmt: TextFormat) -> str:
-    return _painted(packet.text(fmt), _PACKET, fmt)
+    return _painted(packet.text(fmt), PACKET_COLOUR, fmt)
 
 
 def _painted(text: str, colour: str, fmt: TextFormat) -> str:

@@ -21,7 +21,7 @@ typedef uint64_t u64;
 #define NOT_KNOWN -3L
 
 /* Counted up when a function or struct changes that Python sees: _INTERFACE in compiled.py. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 int interface(void);
 
@@ -76,6 +76,13 @@ static inline bool is_text(struct text a, struct text b)
 	return a.size == b.size && !memcmp(a.at, b.at, a.size);
 }
 
+static inline char *put(char *out, struct text text)
+{
+	if (text.size)
+		memcpy(out, text.at, text.size);
+	return out + text.size;
+}
+
 const char *read_ids(const char *at, const char *end, struct ids *ids);
 
 /* Section packet (packet.c). */
@@ -87,11 +94,16 @@ struct packet {
 };
 
 bool read_packet(struct text part, struct packet *packet);
+bool network_layer(const struct packet *packet, size_t *at, unsigned int *ethertype);
 
 enum { SENDERS_MOST = 32 };
 
 /* Two addresses, the lower first; none is empty, false is for Python. */
 bool conversation(const struct packet *packet, unsigned char *addresses, size_t *size);
+
+/* Numbers written; what follows them is returned (numbers.c). */
+char *put_decimal(char *out, u64 number);
+char *put_hex(char *out, u64 number, unsigned int fewest);
 
 /* JSON, as far as it is needed (json.c) */
 const char *read_number(const char *at, const char *end, u64 *number);

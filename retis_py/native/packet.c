@@ -89,21 +89,35 @@ static bool is_vlan(unsigned int ethertype)
 	return ethertype == 0x8100 || ethertype == 0x88a8 || ethertype == 0x9100;
 }
 
+/*
+ * The ethertype behind the VLAN tags, and where it ends: what follows is not checked to be there.
+ * That of a tag where it is cut; false where more is needed than is known.
+ */
+bool network_layer(const struct packet *packet, size_t *at, unsigned int *ethertype)
+{
+	*at = ETHERNET_SIZE;
+	if (packet->known < ETHERNET_SIZE)
+		return false;
+	for (*ethertype = u16_at(packet, 12); is_vlan(*ethertype); *at += VLAN_SIZE) {
+		if (packet->captured < *at + VLAN_SIZE)
+			break;
+		if (packet->known < *at + VLAN_SIZE)
+			return false;
+		*ethertype = u16_at(packet, *at + 2);
+	}
+	return true;
+}
+
 bool conversation(const struct packet *packet, unsigned char *addresses, size_t *size)
 {
-	size_t at = ETHERNET_SIZE, one = MAC_SIZE, first = MAC_SIZE, second = 0;
+	size_t at, one = MAC_SIZE, first = MAC_SIZE, second = 0;
 	unsigned int ethertype;
 
 	*size = 0;
 	if (packet->captured < ETHERNET_SIZE)
 		return true;
-	for (ethertype = u16_at(packet, 12); is_vlan(ethertype); at += VLAN_SIZE) {
-		if (packet->captured < at + VLAN_SIZE)
-			break;
-		if (packet->known < at + VLAN_SIZE)
-			return false;
-		ethertype = u16_at(packet, at + 2);
-	}
+	if (!network_layer(packet, &at, &ethertype))
+		return false;
 	if (ethertype == 0x0800 && packet->captured >= at + 20) {
 		one = 4, first = at + 12, second = at + 16;
 	} else if (ethertype == 0x86dd && packet->captured >= at + 40) {

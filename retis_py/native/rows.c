@@ -13,20 +13,44 @@ static int compare(const u64 *a, const u64 *b, size_t words)
 	return 0;
 }
 
-static int compare_rows(const void *a, const void *b)
+/* Merge two neighbours in order, of which other has room for the first. */
+static void merge(u64 *rows, size_t first, size_t count, size_t words, u64 *other)
 {
-	return compare(a, b, ROW);
+	const u64 *left = other, *left_end = other + first * words;
+	const u64 *right = rows + first * words, *end = rows + count * words;
+
+	memcpy(other, rows, first * words * sizeof(*rows));
+	while (left < left_end) {
+		const u64 **next = right < end && compare(right, left, words) < 0 ? &right : &left;
+
+		for (size_t i = 0; i < words; i++)
+			*rows++ = *(*next)++;
+	}
 }
 
-static int compare_facts(const void *a, const void *b)
+/* Files are nearly in order: what is in order already is left as it is. */
+static void sort(u64 *rows, size_t count, size_t words, u64 *other)
 {
-	return compare(a, b, FACT);
+	size_t half = count / 2;
+
+	if (count < 2)
+		return;
+	sort(rows, half, words, other);
+	sort(rows + half * words, count - half, words, other);
+	if (compare(rows + (half - 1) * words, rows + half * words, words) > 0)
+		merge(rows, half, count, words, other);
 }
 
-/* Sort rows of ROW or FACT words by all of these. */
-void rows_sort(u64 *rows, size_t count, size_t words)
+/* Sort rows by all their words. Returns false where memory lacks. */
+bool rows_sort(u64 *rows, size_t count, size_t words)
 {
-	qsort(rows, count, words * sizeof(*rows), words == ROW ? compare_rows : compare_facts);
+	u64 *other = malloc((count / 2 * words + 1) * sizeof(*rows));
+
+	if (!other)
+		return false;
+	sort(rows, count, words, other);
+	free(other);
+	return true;
 }
 
 /* Add to the offsets of places, which are at a word of each row. */

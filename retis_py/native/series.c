@@ -1,6 +1,4 @@
 /* Second pass of a sort: the lines of a sorted file (retis_py/process/series_lines.py). */
-#include <stdio.h>
-
 #include "rows.h"
 
 #define FILE_SHIFT 48		/* of an offset: the number of the file is above */
@@ -67,17 +65,6 @@ static bool read_object(struct text line, size_t ids, struct text *object)
 	return true;
 }
 
-static void put(struct writing *w, const char *at, size_t size)
-{
-	memcpy(w->out + w->size, at, size);
-	w->size += size;
-}
-
-static void put_text(struct writing *w, struct text text)
-{
-	put(w, text.at, text.size);
-}
-
 /* Rows from the next to be written on that belong to one series. */
 static size_t series_rows(const struct writing *w)
 {
@@ -108,22 +95,23 @@ static int check_series(const struct writing *w, size_t count, struct text *obje
 	return size > w->room - w->size ? MORE_ROOM : ALL_WRITTEN;
 }
 
-static void put_event(struct writing *w, const u64 *row, size_t index, struct text object)
+static char *put_event(const struct writing *w, char *out, const u64 *row, size_t index,
+		       struct text object)
 {
 	struct text line;
 	size_t ids;
 
 	if (!line_at(w, row, &line, &ids))
-		return;
-	if (row[ROW_EXTENT] & ALONE) {
-		put_text(w, line);
-		return;
-	}
-	put(w, line.at, ids);
-	put_text(w, TRACKING);
-	put_text(w, object);
-	w->size += sprintf(w->out + w->size, ",\"idx\":%zu}", index);
-	put(w, line.at + ids, line.size - ids);
+		return out;
+	if (row[ROW_EXTENT] & ALONE)
+		return put(out, line);
+	out = put(out, (struct text){ line.at, ids });
+	out = put(out, TRACKING);
+	out = put(out, object);
+	out = put(out, TEXT(",\"idx\":"));
+	out = put_decimal(out, index);
+	*out++ = '}';
+	return put(out, (struct text){ line.at + ids, line.size - ids });
 }
 
 /*
@@ -135,17 +123,18 @@ int series_write(struct writing *w)
 	while (w->done < w->row_count) {
 		struct text object = { NULL, 0 };
 		size_t count = series_rows(w);
+		char *out = w->out + w->size;
 		int state = check_series(w, count, &object);
 
 		if (state != ALL_WRITTEN)
 			return state;
-		w->out[w->size++] = '[';
+		*out++ = '[';
 		for (size_t i = 0; i < count; i++) {
 			if (i)
-				w->out[w->size++] = ',';
-			put_event(w, w->rows + (w->done + i) * ROW, i, object);
+				*out++ = ',';
+			out = put_event(w, out, w->rows + (w->done + i) * ROW, i, object);
 		}
-		put_text(w, TEXT("]\n"));
+		w->size = put(out, TEXT("]\n")) - w->out;
 		w->done += count;
 	}
 	return ALL_WRITTEN;

@@ -1,6 +1,4 @@
 /* Lines as text (retis_py/process/line_text.py), each part's of which is known. */
-#include <stdio.h>
-
 #include "lines.h"
 
 #define NO_PART -1
@@ -73,24 +71,18 @@ static struct text words_of(const struct wording *w, const struct worded_line *l
 	return memo_words(w->memos[part], line->numbers[part], which);
 }
 
-static char *put(char *out, struct text text)
-{
-	if (text.size)
-		memcpy(out, text.at, text.size);
-	return out + text.size;
-}
-
 /* " #ID (skb ADDRESS)", the id being one number of 128 bits. */
 static char *put_ids(const struct wording *w, char *out, struct ids ids)
 {
 	*out++ = ' ';
 	out = put(out, w->ids_begin);
+	*out++ = '#';
 	if (ids.time)
-		out += sprintf(out, "#%llx%016llx (skb %llx)", (unsigned long long)ids.time,
-			       (unsigned long long)ids.head, (unsigned long long)ids.skb);
-	else
-		out += sprintf(out, "#%llx (skb %llx)", (unsigned long long)ids.head,
-			       (unsigned long long)ids.skb);
+		out = put_hex(out, ids.time, 1);
+	out = put_hex(out, ids.head, ids.time ? 16 : 1);
+	out = put(out, TEXT(" (skb "));
+	out = put_hex(out, ids.skb, 1);
+	*out++ = ')';
 	return put(out, w->ids_end);
 }
 

@@ -6,7 +6,7 @@ rows of numbers, sorted by packet and then by what the series are ordered by.
 
 import struct
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OFFSET, _FACT_OFFSET = 3, 3  # places of the offset in rows
 _PLACE = struct.Struct("=5Q")
+_AHEAD = 4  # pieces made while one is written
 
 
 class GatheredRows:
@@ -77,7 +78,7 @@ class GatheredRows:
     def lines(self, sources: Sequence[Source], processes: int) -> Iterator[bytes]:
         """Do the second pass: iterate over pieces of the file, whole lines each.
 
-        With several processes the next piece is made while one is written, by a thread.
+        With several processes a thread makes the next pieces while one is written.
         """
         self._group()
         write = SeriesRows(sources, self._flows)
@@ -130,9 +131,9 @@ def _settled(blocks: Iterable[bytearray]) -> Iterator[bytearray]:
 
 
 def _ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Iterate over the same, one ahead."""
+    """Iterate over the same, some ahead: neither side waits for each step of the other."""
     with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
-            following = thread.submit(next, pieces, None)
+        following = deque(thread.submit(next, pieces, None) for _ in range(_AHEAD))
+        while (piece := following.popleft().result()) is not None:
+            following.append(thread.submit(next, pieces, None))
             yield piece

@@ -51,9 +51,14 @@ class IndexRows:
     """Job for ``work_through``: a ``RowIndex`` of each piece, as ``IndexLines`` does it."""
 
     def __init__(self, *, keep_going: bool = False) -> None:
+        self._keep_going = keep_going
         self._python = IndexLines(keep_going=keep_going)
         self._memo = Memo()
         self._index = _Index(heads=self._memo.pointer)
+
+    def another(self) -> "IndexRows":
+        """Return the same job, for another thread."""
+        return IndexRows(keep_going=self._keep_going)
 
     def __call__(self, piece: bytes) -> Done:
         """Look at all lines."""

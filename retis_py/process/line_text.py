@@ -27,7 +27,9 @@ from retis_py.events.layout import (
 from retis_py.events.lines import UNDECODABLE, LineFormat, wrong_with
 from retis_py.events.sections.packet import Packet
 from retis_py.events.text import (
+    PACKET_COLOUR,
     TextFormat,
+    colours,
     first_line,
     follower_text,
     further_text,
@@ -94,7 +96,14 @@ class LineText:
         self._others = _Texts(self._others_text)
         self._compiled: WordedPieces | None = None
         if compiled.library is not None and not lines.sorted and not fmt.utc:
-            self._compiled = WordedPieces(self._wordings(), self._end, colour=fmt.colour)
+            begin, end = colours(PACKET_COLOUR, enabled=fmt.colour)
+            around = ((b"\n  " if fmt.multi_line else b" ") + begin, end)
+            self._compiled = WordedPieces(
+                self._wordings(),
+                self._end,
+                around_packets=None if fmt.link_layer else around,
+                colour=fmt.colour,
+            )
 
     def __call__(self, piece: bytes) -> Done:
         """Word all lines of ``piece``."""

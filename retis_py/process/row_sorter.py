@@ -75,7 +75,9 @@ class RowSorter:
             yield held[start : start + self._block_size]
 
     def _sort(self) -> None:
-        library.rows_sort(address_of(self._held), len(self._held) // self._row, self._width)
+        count = len(self._held) // self._row
+        if not library.rows_sort(address_of(self._held), count, self._width):
+            raise MemoryError
 
     def _spill(self) -> None:
         if self._file is None:

@@ -1,9 +1,10 @@
-"""A function applied to many arguments by several processes, results in order."""
+"""A function applied to many arguments by several processes or threads, results in order."""
 
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +51,41 @@ def shared_map(
     finally:
         for worker in workers:
             worker.stop()
+
+
+def threaded_map(
+    functions: Sequence[Callable[[Argument], Result]], arguments: Iterable[Argument]
+) -> Iterator[tuple[Argument, Result]]:
+    """Iterate over the same, by a thread for each function, of which each does the same.
+
+    It is for functions that release Python's lock. No function is in two threads at a time.
+    """
+    free: SimpleQueue[Callable[[Argument], Result]] = SimpleQueue()
+    for function in functions:
+        free.put(function)
+
+    def apply(argument: Argument) -> Result:
+        function = free.get()
+        try:
+            return function(argument)
+        finally:
+            free.put(function)
+
+    waiting: deque[tuple[Argument, Future[Result]]] = deque()
+
+    def results(left: int) -> Iterator[tuple[Argument, Result]]:
+        while len(waiting) > left:
+            argument, result = waiting.popleft()
+            yield argument, result.result()
+
+    with ThreadPoolExecutor(len(functions)) as threads:
+        try:
+            for argument in arguments:
+                waiting.append((argument, threads.submit(apply, argument)))
+                yield from results(len(functions) * _AHEAD)
+            yield from results(0)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 class _Worker:

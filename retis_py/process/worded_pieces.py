@@ -58,9 +58,20 @@ class _Wording(ctypes.Structure):
 
 
 class WordedPieces:
-    """Words pieces of an unsorted file in today's format. ``end`` follows each event."""
+    """Words pieces of an unsorted file in today's format. ``end`` follows each event.
 
-    def __init__(self, words: Mapping[Part, Wording], end: bytes, *, colour: bool) -> None:
+    ``around_packets`` is what packets' texts begin and end with, where the usual ones are to be
+    worded by C; else it is None.
+    """
+
+    def __init__(
+        self,
+        words: Mapping[Part, Wording],
+        end: bytes,
+        *,
+        around_packets: tuple[bytes, bytes] | None,
+        colour: bool,
+    ) -> None:
         self._words = [words[part] for part in Part]
         self._memos = [Memo() for _ in Part]
         self._kept = (*colours(ID_COLOUR, enabled=colour), end)
@@ -69,6 +80,7 @@ class WordedPieces:
         self._wording = _Wording(
             memos=memos, ids_begin=begin, ids_end=finish, line_end=line_end, most=0
         )
+        self._around_packets = around_packets
         self._lines = (_Line * 0)()
         self._out = bytearray()
 
@@ -91,14 +103,21 @@ class WordedPieces:
     def _word_new(self) -> bool:
         """Word the parts that came up; return whether all are parts of events."""
         sound = True
-        for memo, word in zip(self._memos, self._words, strict=True):
-            for number, part in memo.new():
+        for each, memo, word in zip(Part, self._memos, self._words, strict=True):
+            by_c = self._word_packets if each == Part.PACKET and self._around_packets else None
+            for number, part in memo.new(by_c):
                 try:
                     memo.word(number, *word(part))
                 except (*UNDECODABLE, AnotherLayoutError):
                     memo.refuse(number)
                     sound = False
         return sound
+
+    def _word_packets(self, number: int) -> int:
+        around = (Text * 2)(*map(Text.of, self._around_packets or ()))
+        memo = self._memos[Part.PACKET].pointer
+        following: int = library.words_packets(memo, number, around)
+        return following
 
     def _make_room(self, lines: int) -> None:
         for memo in self._memos:

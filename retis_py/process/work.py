@@ -1,16 +1,17 @@
 """An event file worked through piece by piece, by one process or several, in order.
 
 What is done with a piece is a function of its bytes. With several processes each reads its own
-pieces from the file, so that only places go to it and only results come back.
+pieces from the file, so that only places go to it and only results come back. What is done by C
+alone is shared out to threads, which need send nothing.
 """
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from retis_py.events.jsonl import EventFile
 from retis_py.events.source import PIECE_SIZE, Span
-from retis_py.process.share import shared_map
+from retis_py.process.share import shared_map, threaded_map
 
 # A file smaller than this is read before a second process has begun.
 WORTH_SHARING = 32 << 20  # bytes
@@ -38,6 +39,18 @@ Job = Callable[[bytes], Done]
 
 Where it has an attribute ``longer``, pieces are so many times longer than is best for others.
 """
+
+
+@runtime_checkable
+class Threadable(Protocol):
+    """A job that threads can share, since it runs without Python's lock."""
+
+    def __call__(self, piece: bytes, /) -> Done:
+        """Do it."""
+
+    def another(self) -> "Threadable":
+        """Return the same job with memory of its own, for another thread."""
+
 
 Seen = Callable[[int], None]
 """Told how many bytes of the file were worked through."""
@@ -83,8 +96,17 @@ def _alone(file: EventFile, job: Job) -> Iterator[tuple[int, bytes | Span, Done]
 
 def _shared(file: EventFile, job: Job, processes: int) -> Iterator[tuple[int, bytes | Span, Done]]:
     spans = file.spans(_SHARED_PIECE * _longer(job))
-    for span, done in shared_map(lambda span: job(file.read_span(span)), spans, processes):
+    if isinstance(job, Threadable):
+        jobs = [job, *(job.another() for _ in range(processes - 1))]
+        shared = threaded_map([_reading(file, each) for each in jobs], spans)
+    else:
+        shared = shared_map(_reading(file, job), spans, processes)
+    for span, done in shared:
         yield span.offset, span, done
+
+
+def _reading(file: EventFile, job: Job) -> Callable[[Span], Done]:
+    return lambda span: job(file.read_span(span))
 
 
 def _longer(job: Job) -> int:

@@ -3,6 +3,7 @@
 python tests/interop/compiled_comparison.py LIBRARY SECONDS SEED
 """
 
+import base64
 import contextlib
 import itertools
 import json
@@ -23,11 +24,13 @@ if __name__ == "__main__":  # before anything else takes the usual one
     compiled.library, _why = compiled.load(Path(sys.argv[1]))
     assert compiled.library is not None, _why
 
+from interop.packet_builders import samples
+from interop.packet_strategies import variants
 from retis_py.events.compat import CURRENT
 from retis_py.events.jsonl import EventFile
 from retis_py.events.lines import LineFormat
 from retis_py.events.text import TextFormat
-from retis_py.process import gathered_rows, sort
+from retis_py.process import gathered_rows, sort, work
 from retis_py.process.index_rows import IndexRows, as_rows
 from retis_py.process.line_text import LineText
 from retis_py.process.sort_index import IndexLines
@@ -101,6 +104,27 @@ def lines_of_data() -> tuple[bytes, list[bytes]]:
         "machine": {"kernel_release": "6.12", "kernel_version": "#1", "hardware_name": "x86_64"},
     }
     return msgspec.json.encode(startup), lines
+
+
+def packet_line(packet: bytes) -> bytes:
+    data = base64.b64encode(packet)
+    size = len(packet)
+    return b'{"common":{"timestamp":%d},"packet":{"len":%d,"capture_len":%d,"data":"%b"}}' % (
+        size + 1,
+        size,
+        size,
+        data,
+    )
+
+
+def packet_lines(random: Random, count: int) -> list[bytes]:
+    """Lines of packets of each kind, whole, cut and changed; some lie far behind VLAN tags."""
+    lines = []
+    for packet in samples().values():
+        tags = b"\x81\0\0\x01" * random.choice((0, 1, 2, 12, 13, 125))
+        deep = packet[:12] + tags + packet[12:] + bytes(random.choice((0, 0, 500)))
+        lines += [packet_line(each) for each in (packet, deep, *variants(deep, random, count))]
+    return lines
 
 
 @contextlib.contextmanager
@@ -216,9 +240,13 @@ def main() -> None:
         while time.monotonic() < end:
             jobs = Jobs(random.choice(FORMATS), keep_going=random.random() < 0.5)
             pieces = [varied([startup, *lines], random) for _ in range(100)]
+            packets = packet_lines(random, 10)
+            pieces += [varied(packets, random) for _ in range(100)]
+            pieces += [line + b"\n" for line in packets]
             for piece in pieces:
                 jobs.compare(piece)
             sort._MEMORY = random.choice((500, 64 << 20))
+            work.WORTH_SHARING, work._SHARED_PIECE = random.choice((0, 32 << 20)), 20_000
             compare_sorting(Path(folder) / "events", startup, pieces)
             count += len(pieces)
     assert gathered_rows.library is compiled.library
