@@ -25,6 +25,8 @@ struct retis_context {
 	u32 want_stack;
 	struct sk_buff *skb;
 	struct net_device *dev;		/* the skb's, else the argument */
+	struct net *dev_net;		/* the device's namespace, and its number */
+	u32 dev_inum;
 	struct net *net;		/* of an argument */
 	struct sock *sk;		/* the skb's, else the argument */
 	u32 drop_reason;
@@ -46,6 +48,7 @@ struct retis_context {
 	u32 nft_policy;
 #endif
 	/* Filled by locate_packet(). */
+	u64 packet_head;		/* of the skb's data */
 	u64 packet;			/* its first byte, 0: none */
 	u32 packet_len;			/* bytes from there on */
 	u32 packet_linear;		/* of these, those in one piece */
@@ -60,14 +63,18 @@ struct retis_context {
 /* skb->dev shares its place with rbnode (TCP's queues) and dev_scratch (UDP's): a device is one
  * only where its namespace is.
  */
-static bool is_net_device(struct net_device *dev)
+static bool take_namespace(struct retis_context *c, struct net_device *dev)
 {
 	struct net *net;
 
 	if (!dev)
 		return false;
 	net = READ(dev->nd_net.net);
-	return net && READ(net->ns.inum) >= NETNS_INUM_FIRST;
+	if (!net)
+		return false;
+	c->dev_net = net;
+	c->dev_inum = READ(net->ns.inum);
+	return c->dev_inum >= NETNS_INUM_FIRST;
 }
 
 static void complete_context(struct retis_context *c)
@@ -81,8 +88,8 @@ static void complete_context(struct retis_context *c)
 		if (sk)
 			c->sk = sk;
 	}
-	if (is_net_device(dev))
+	if (take_namespace(c, dev))
 		c->dev = dev;
-	else if (!is_net_device(c->dev))
+	else if (!take_namespace(c, c->dev))
 		c->dev = NULL;
 }

@@ -46,6 +46,7 @@ static void locate_packet(struct retis_context *c)
 	u16 mac = READ(skb->mac_header), network = READ(skb->network_header);
 	u32 before;
 
+	c->packet_head = head;
 	if (mac != HEADER_UNSET && is_ethernet(c->dev) &&
 	    (!network || network == HEADER_UNSET || network >= mac + ETH_HLEN)) {
 		c->packet = head + mac;

@@ -33,7 +33,9 @@ static void store_tracked(struct retis_context *c, u64 head, struct tracked *ent
 /* The packet that the skb is known as, by its head or as one whose head is being replaced. */
 static struct tracked *find_tracked(struct retis_context *c, u64 head)
 {
-	struct tracked *entry = tracked_packets.lookup(&head), moved;
+	struct tracked *entry = tracked_packets.lookup(&head);
+#ifdef FOLLOW_FUNCTIONS
+	struct tracked moved;
 	u64 skb = (u64)c->skb;
 
 	if (entry)
@@ -45,7 +47,9 @@ static struct tracked *find_tracked(struct retis_context *c, u64 head)
 	moved = *entry;
 	moving_packets.delete(&skb);
 	store_tracked(c, head, &moved);
-	return tracked_packets.lookup(&head);
+	entry = tracked_packets.lookup(&head);
+#endif
+	return entry;
 }
 
 /* Gives a packet that is not known yet its id. */
@@ -72,7 +76,11 @@ static bool follow(struct retis_context *c)
 
 	if (!c->skb)
 		return !FILTERED;
+#ifdef LOCATE_PACKET
+	head = c->packet_head;
+#else
 	head = (u64)READ(c->skb->head);
+#endif
 	if (!head)
 		return !FILTERED;
 	entry = find_tracked(c, head);
