@@ -55,7 +55,8 @@ struct retis_context {
 	u16 packet_ethertype;		/* where it has no link-layer header yet; big endian */
 	u8 packet_is_l3;		/* it has none */
 	u8 want_packet;			/* its bytes go into the event */
-	/* Filled by follow() (bpf/core/tracking.h): the packet's tracking id, 0: none. */
+	/* Filled by bpf/core/tracking.h: where its tracking id is kept, and that; NULL, 0: none. */
+	struct tracked *tracked;
 	u64 tracked_since;
 	u64 tracked_head;
 };
@@ -81,10 +82,12 @@ static void complete_context(struct retis_context *c)
 {
 	struct net_device *dev = NULL;
 	struct sock *sk;
+	u64 span[2] = {};
 
 	if (c->skb) {
-		dev = READ(c->skb->dev);
-		sk = READ(c->skb->sk);
+		READ_SPAN(span, c->skb, dev);
+		dev = IN_SPAN(span, c->skb, dev, dev);
+		sk = IN_SPAN(span, c->skb, dev, sk);
 		if (sk)
 			c->sk = sk;
 	}
