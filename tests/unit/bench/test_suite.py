@@ -52,7 +52,7 @@ def report(folder: Path) -> Any:
 
 def last_table(output: str) -> list[list[str]]:
     """The cells of the lines of the table at the end."""
-    lines = output.split("== all\n")[1].splitlines()
+    lines = output.split("== all, ")[1].splitlines()[1:]
     return [line.split() for line in lines]
 
 
