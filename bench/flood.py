@@ -7,12 +7,17 @@ import ctypes
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 from multiprocessing import Pool
+from pathlib import Path
+from typing import NamedTuple
 
 _AT_ONCE = 64
 _LENGTH = 100  # bytes of each datagram
+_NAMESPACE = "retis-bench-capture"
+_PORT = 4009
 
 
 class _Vector(ctypes.Structure):
@@ -54,6 +59,40 @@ def flood(task: tuple[str, int, float]) -> int:
         while time.monotonic() < end:
             sent += max(0, send(sender.fileno(), messages, _AT_ONCE, 0))
     return sent
+
+
+def _in_namespace(command: list[str]) -> list[str]:
+    return ["ip", "netns", "exec", _NAMESPACE, *command]
+
+
+class Sent(NamedTuple):
+    """What a flood sent, how much of it the kernel dropped, and in which namespace (inode)."""
+
+    sent: int
+    dropped: int
+    namespace: int
+
+
+def flood_namespace(seconds: float) -> Sent:
+    """Flood a namespace of its own."""
+    subprocess.run(["ip", "netns", "add", _NAMESPACE], check=True)
+    try:
+        subprocess.run(_in_namespace(["ip", "link", "set", "lo", "up"]), check=True)
+        flood = [sys.executable, __file__, "127.0.0.1"]
+        done = subprocess.run(
+            _in_namespace([*flood, str(_PORT), str(seconds), "2"]),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        counts = subprocess.run(
+            _in_namespace(["cat", "/proc/net/snmp"]), check=True, capture_output=True, text=True
+        ).stdout
+        names, values = [line.split() for line in counts.splitlines() if line.startswith("Udp: ")]
+        namespace = Path(f"/run/netns/{_NAMESPACE}").stat().st_ino
+        return Sent(int(done.stdout.split()[0]), int(values[names.index("NoPorts")]), namespace)
+    finally:
+        subprocess.run(["ip", "netns", "del", _NAMESPACE], check=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ The kernel's statistics know times and no instructions, and a virtual machine of
 counters. So a copy of the program is loaded that counts: wherever a block of instructions is
 entered, which is always executed to its end, a counter of the block is raised. The copy does what
 the program does, in the same places. For its counting it uses registers whose values nobody reads
-any more.
+any more; where a block has no two such, values are put on the stack meanwhile, whose end (the
+verifier allows 512 bytes) few programs reach.
 
 What is counted are the instructions as compiled. Those behind a helper's call are not, calls are
 counted beside. The kernel's verifier leaves out comparisons whose outcome it knows at loading time;
@@ -24,7 +25,11 @@ _REGISTERS = range(10)  # r10 is the frame pointer
 _SCRATCH = 0b111111  # r0 to r5, which a call destroys
 
 _LD_IMM64, _CALL, _EXIT, _JA = 0x18, 0x85, 0x95, 0x05
-_MOV64_IMMEDIATE, _ATOMIC_ADD = 0xB7, 0xDB
+_MOV64_IMMEDIATE, _MOV64, _ADD64_IMMEDIATE = 0xB7, 0xBF, 0x07
+_LOAD64, _STORE64, _ATOMIC_ADD = 0x79, 0x7B, 0xDB
+_FRAME = 10  # the register that points behind the stack
+_STACK_END = -512  # MAX_BPF_STACK (include/linux/filter.h)
+_KEPT = (_STACK_END, _STACK_END + 8)  # where values are kept while their registers count
 _PSEUDO_MAP_VALUE = 2
 _CMPXCHG = 0xF1
 
@@ -103,7 +108,7 @@ def make_counting(code: bytes, counters: int) -> CountingProgram:
     """Return the program with counters, which are in the map with the descriptor ``counters``.
 
     Raises:
-        ValueError: there is a block in which no two registers are free.
+        ValueError: there is a block in which no two registers are free, nor a place on the stack.
     """
     program = _read(code)
     live = _live(program)
@@ -111,7 +116,13 @@ def make_counting(code: bytes, counters: int) -> CountingProgram:
     places, blocks = {}, []
     for number, (start, end) in enumerate(pairwise([*starts, max(program) + 1])):
         inside = [at for at in range(start, end) if at in program]
-        place, free = _place(inside, live)
+        place = max(inside, key=lambda at: min(len(_free(live[at])), 2))
+        free = _free(live[place])
+        if len(free) < 2 and _deepest(program) < _KEPT[-1] + 8:
+            raise ValueError(
+                f"no two registers are free from instruction {inside[0]} to {inside[-1]}, "
+                "and the stack is full"
+            )
         places[place] = _counting(number, counters, free)
         calls = Counter(program[at].immediate for at in inside if program[at].code == _CALL)
         blocks.append(Block(len(inside), calls))
@@ -183,23 +194,41 @@ def _registers(instruction: _Instruction) -> tuple[int, int]:  # noqa: PLR0911 (
     return (to | source if instruction.has_source else to), 0
 
 
-def _place(inside: Sequence[int], live: dict[int, int]) -> tuple[int, list[int]]:
-    for at in inside:
-        free = [number for number in _REGISTERS if not live[at] & 1 << number]
-        if len(free) >= 2:
-            return at, free[:2]
-    raise ValueError(f"no two registers are free from instruction {inside[0]} to {inside[-1]}")
+def _free(live: int) -> list[int]:
+    """Return the numbers of registers that hold nothing which is read later."""
+    return [number for number in _REGISTERS if not live & 1 << number]
+
+
+def _deepest(program: dict[int, _Instruction]) -> int:
+    """Return the lowest offset from the frame pointer that the program may use."""
+    frame = 1 << _FRAME
+    found = [0]
+    for at, instruction in program.items():
+        code, offset = instruction.code, instruction.offset
+        loads, stores = code & 7 == 1, code & 7 in (2, 3)
+        if (loads and instruction.source == frame) or (stores and instruction.destination == frame):
+            found.append(offset)
+        elif code == _MOV64 and instruction.source == frame:
+            following = program[at + 1]
+            if following.code != _ADD64_IMMEDIATE:
+                return _STACK_END  # the compiler knows offsets; whatever this is may be anywhere
+            found.append(following.immediate)
+    return min(found)
 
 
 def _counting(number: int, counters: int, free: list[int]) -> bytes:
     """Return the instructions that raise a counter by one."""
-    address, one = free
+    taken = [register for register in _REGISTERS if register not in free][: 2 - min(len(free), 2)]
+    address, one = [*free, *taken][:2]
+    kept = list(zip(taken, _KEPT, strict=False))
     return b"".join(
         (
+            *(_FORMAT.pack(_STORE64, _FRAME | each << 4, at, 0) for each, at in kept),
             _FORMAT.pack(_LD_IMM64, address | _PSEUDO_MAP_VALUE << 4, 0, counters),
             _FORMAT.pack(0, 0, 0, number * 8),
             _FORMAT.pack(_MOV64_IMMEDIATE, one, 0, 1),
             _FORMAT.pack(_ATOMIC_ADD, address | one << 4, 0, 0),
+            *(_FORMAT.pack(_LOAD64, each | _FRAME << 4, at, 0) for each, at in kept),
         )
     )
 

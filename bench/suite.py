@@ -17,8 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from report import as_text
 HERE = Path(__file__).parent
 
 # What benchmarks are told that would take too long otherwise, or more than is needed for a look.
-FULL = {"post": ("--events", "200000")}
+FULL = {"kernel": ("--packets", "20000"), "post": ("--events", "200000")}
 QUICK = {
     "capture": ("--runs", "1", "--seconds", "2"),
     "ct": ("--runs", "1", "--packets", "5000"),
@@ -59,6 +60,7 @@ class Result:
     outcome: Outcome
     why: str = ""
     report: dict[str, Any] | None = None
+    seconds: float = 0.0  # that it took
 
     @property
     def passed(self) -> bool | None:
@@ -69,7 +71,12 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Built-in types by JSON key."""
-        about = {"name": self.name, "outcome": str(self.outcome), "passed": self.passed}
+        about: dict[str, Any] = {
+            "name": self.name,
+            "outcome": str(self.outcome),
+            "passed": self.passed,
+        }
+        about["seconds"] = round(self.seconds, 1)
         return about | ({"report": self.report} if self.report else {"why": self.why})
 
 
@@ -80,17 +87,20 @@ def main() -> int:
     for name in options.names:
         print(f"== {name}", flush=True)
         path = options.folder / f"{name}.py"
+        start = time.monotonic()
         try:
-            results.append(run(path, _arguments(name, quick=options.quick), options.patience))
+            result = run(path, _arguments(name, quick=options.quick), options.patience)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        results.append(replace(result, seconds=time.monotonic() - start))
     passed = all(result.passed is not False for result in results)
     whole = {
         "passed": passed,
         "quick": options.quick,
         "benchmarks": [result.as_dict() for result in results],
     }
-    print(f"\n== all\n{table(results)}")
+    took = sum(result.seconds for result in results)
+    print(f"\n== all, {took / 60:.1f} minutes\n{table(results)}")
     if options.quick:
         print("Few runs (--quick): these figures are not to be quoted.")
     try:
@@ -110,8 +120,8 @@ def run(path: Path, arguments: Sequence[str], patience: float) -> Result:
             [sys.executable, str(path), *arguments, "--json", str(report)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            # What benchmarks have in common is found from any folder.
-            env=os.environ | {"PYTHONPATH": str(HERE)},
+            # What is measured is this checkout, and what benchmarks share is found from any folder.
+            env=os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parent}"},
         ) as process:
             messages, in_time = _wait(process, patience)
         if messages:

@@ -66,10 +66,14 @@ static void fill_header(struct retis_context *c, struct event_header *header)
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 }
 
+static void read_clock(struct retis_context *c)
+{
+	c->timestamp = bpf_ktime_get_ns();
+}
+
 /* What the probe's arguments lead to. */
 static void look(struct retis_context *c)
 {
-	c->timestamp = bpf_ktime_get_ns();
 	complete_context(c);
 #ifdef LOCATE_PACKET
 	if (c->skb)
@@ -85,14 +89,20 @@ static bool is_wanted(struct retis_context *c)
 	if (!find_by_role(c))
 		return false;
 	look(c);
-	if (!c->known && !FOLLOW(c))
+	if (!c->known && !PASSES(c))
 		return false;
+	read_clock(c);
+	if (!c->known)
+		FOLLOW(c);
 	begin_role(c);
-	return true;
 #else
 	look(c);
-	return FOLLOW(c);
+	if (!PASSES(c))
+		return false;
+	read_clock(c);
+	FOLLOW(c);
 #endif
+	return true;
 }
 
 static int report(struct retis_context *c)

@@ -25,6 +25,8 @@ struct retis_context {
 	u32 want_stack;
 	struct sk_buff *skb;
 	struct net_device *dev;		/* the skb's, else the argument */
+	struct net *dev_net;		/* the device's namespace, and its number */
+	u32 dev_inum;
 	struct net *net;		/* of an argument */
 	struct sock *sk;		/* the skb's, else the argument */
 	u32 drop_reason;
@@ -46,13 +48,15 @@ struct retis_context {
 	u32 nft_policy;
 #endif
 	/* Filled by locate_packet(). */
+	u64 packet_head;		/* of the skb's data */
 	u64 packet;			/* its first byte, 0: none */
 	u32 packet_len;			/* bytes from there on */
 	u32 packet_linear;		/* of these, those in one piece */
 	u16 packet_ethertype;		/* where it has no link-layer header yet; big endian */
 	u8 packet_is_l3;		/* it has none */
 	u8 want_packet;			/* its bytes go into the event */
-	/* Filled by follow() (bpf/core/tracking.h): the packet's tracking id, 0: none. */
+	/* Filled by bpf/core/tracking.h: where its tracking id is kept, and that; NULL, 0: none. */
+	struct tracked *tracked;
 	u64 tracked_since;
 	u64 tracked_head;
 };
@@ -60,29 +64,35 @@ struct retis_context {
 /* skb->dev shares its place with rbnode (TCP's queues) and dev_scratch (UDP's): a device is one
  * only where its namespace is.
  */
-static bool is_net_device(struct net_device *dev)
+static bool take_namespace(struct retis_context *c, struct net_device *dev)
 {
 	struct net *net;
 
 	if (!dev)
 		return false;
 	net = READ(dev->nd_net.net);
-	return net && READ(net->ns.inum) >= NETNS_INUM_FIRST;
+	if (!net)
+		return false;
+	c->dev_net = net;
+	c->dev_inum = READ(net->ns.inum);
+	return c->dev_inum >= NETNS_INUM_FIRST;
 }
 
 static void complete_context(struct retis_context *c)
 {
 	struct net_device *dev = NULL;
 	struct sock *sk;
+	u64 span[2] = {};
 
 	if (c->skb) {
-		dev = READ(c->skb->dev);
-		sk = READ(c->skb->sk);
+		READ_SPAN(span, c->skb, dev);
+		dev = IN_SPAN(span, c->skb, dev, dev);
+		sk = IN_SPAN(span, c->skb, dev, sk);
 		if (sk)
 			c->sk = sk;
 	}
-	if (is_net_device(dev))
+	if (take_namespace(c, dev))
 		c->dev = dev;
-	else if (!is_net_device(c->dev))
+	else if (!take_namespace(c, c->dev))
 		c->dev = NULL;
 }

@@ -42,10 +42,16 @@ static u16 ethertype(struct sk_buff *skb, u64 network)
 static void locate_packet(struct retis_context *c)
 {
 	struct sk_buff *skb = c->skb;
-	u64 head = (u64)READ(skb->head), data = (u64)READ(skb->data);
-	u16 mac = READ(skb->mac_header), network = READ(skb->network_header);
+	u64 places[4] = {}, lengths[1] = {}, head, data;
+	u16 mac, network;
 	u32 before;
 
+	READ_SPAN(places, skb, network_header);
+	head = (u64)IN_SPAN(places, skb, network_header, head);
+	data = (u64)IN_SPAN(places, skb, network_header, data);
+	mac = IN_SPAN(places, skb, network_header, mac_header);
+	network = IN_SPAN(places, skb, network_header, network_header);
+	c->packet_head = head;
 	if (mac != HEADER_UNSET && is_ethernet(c->dev) &&
 	    (!network || network == HEADER_UNSET || network >= mac + ETH_HLEN)) {
 		c->packet = head + mac;
@@ -58,8 +64,9 @@ static void locate_packet(struct retis_context *c)
 	}
 	/* Both counts are of what follows skb->data, which may lie on either side of the start. */
 	before = data - c->packet;
-	c->packet_len = READ(skb->len) + before;
-	c->packet_linear = c->packet_len - READ(skb->data_len);
+	READ_SPAN(lengths, skb, len);
+	c->packet_len = IN_SPAN(lengths, skb, len, len) + before;
+	c->packet_linear = c->packet_len - IN_SPAN(lengths, skb, len, data_len);
 	if ((s32)c->packet_linear <= 0)
 		c->packet = 0;
 }

@@ -7,6 +7,21 @@
 	_value;								\
 })
 
+/* Members that lie close together, in one read: what begins with the first of them goes to an array
+ * of u64, `READ_SPAN(span, skb, dev)`, and `IN_SPAN(span, skb, dev, sk)` is a member's value from
+ * there, or read by itself on kernels where it lies elsewhere.
+ */
+#define SPAN_BEGIN(object, first) (__builtin_offsetof(typeof(*(object)), first) & ~7UL)
+#define READ_SPAN(span, object, first) \
+	bpf_probe_read_kernel(span, sizeof(span), (void *)(object) + SPAN_BEGIN(object, first))
+#define IN_SPAN(span, object, first, member) ({				\
+	u64 _at = __builtin_offsetof(typeof(*(object)), member) -	\
+		  SPAN_BEGIN(object, first);				\
+	_at < sizeof(span) && _at + sizeof((object)->member) <= sizeof(span) ?	\
+		*(typeof((object)->member) *)((u8 *)(span) + _at) :	\
+		READ((object)->member);					\
+})
+
 /* A word of a probe's own context: a register, or a tracepoint's argument. */
 static void *word_at(void *ctx, u32 place)
 {

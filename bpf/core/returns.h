@@ -54,6 +54,7 @@ static int leave(struct retis_context *c, u64 stack_pointer)
 	c->tracked_since = call->tracked_since;
 	c->tracked_head = call->tracked_head;
 	calls.delete(&key);
+	read_clock(c);
 	look(c);
 #ifdef ROLES
 	if (!end_role(c))

@@ -33,7 +33,9 @@ static void store_tracked(struct retis_context *c, u64 head, struct tracked *ent
 /* The packet that the skb is known as, by its head or as one whose head is being replaced. */
 static struct tracked *find_tracked(struct retis_context *c, u64 head)
 {
-	struct tracked *entry = tracked_packets.lookup(&head), moved;
+	struct tracked *entry = tracked_packets.lookup(&head);
+#ifdef FOLLOW_FUNCTIONS
+	struct tracked moved;
 	u64 skb = (u64)c->skb;
 
 	if (entry)
@@ -45,7 +47,9 @@ static struct tracked *find_tracked(struct retis_context *c, u64 head)
 	moved = *entry;
 	moving_packets.delete(&skb);
 	store_tracked(c, head, &moved);
-	return tracked_packets.lookup(&head);
+	entry = tracked_packets.lookup(&head);
+#endif
+	return entry;
 }
 
 /* Gives a packet that is not known yet its id. */
@@ -62,28 +66,32 @@ static void track(struct retis_context *c, u64 head)
 	store_tracked(c, head, &fresh);
 }
 
-/* Gives the context its packet's id and returns whether its event is wanted. Where there are
- * filters a packet is followed from its first match on.
+/* Whether the event is wanted. Where there are filters a packet is followed from its first match
+ * on.
  */
-static bool follow(struct retis_context *c)
+static bool passes(struct retis_context *c)
 {
-	struct tracked *entry;
-	u64 head;
-
 	if (!c->skb)
 		return !FILTERED;
-	head = (u64)READ(c->skb->head);
-	if (!head)
+#ifndef LOCATE_PACKET
+	c->packet_head = (u64)READ(c->skb->head);
+#endif
+	if (!c->packet_head)
 		return !FILTERED;
-	entry = find_tracked(c, head);
+	c->tracked = find_tracked(c, c->packet_head);
+	return c->tracked || matches_filters(c);
+}
+
+/* Gives the context its packet's id. */
+static void follow(struct retis_context *c)
+{
+	struct tracked *entry = c->tracked;
+
 	if (entry) {
 		entry->last_seen = c->timestamp;
 		c->tracked_since = entry->timestamp;
 		c->tracked_head = entry->orig_head;
-		return true;
+	} else if (c->packet_head) {
+		track(c, c->packet_head);
 	}
-	if (!matches_filters(c))
-		return false;
-	track(c, head);
-	return true;
 }

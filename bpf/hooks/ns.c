@@ -1,24 +1,21 @@
 /* The network namespace: of the device, else of the socket, else of an argument. */
 
-KERNEL_STRUCT(net_device, nd_net.net);
 KERNEL_STRUCT(sock, __sk_common.skc_net.net);
 KERNEL_STRUCT(net, ns.inum, net_cookie);
 
 static void hook_ns(struct retis_context *c, struct buffer *b)
 {
 	struct part_netns *part;
-	struct net *net = NULL;
+	struct net *net = c->dev ? c->dev_net : NULL;
 	u32 inum;
 
-	if (c->dev)
-		net = READ(c->dev->nd_net.net);
 	if (!net && c->sk)
 		net = READ(c->sk->__sk_common.skc_net.net);
 	if (!net)
 		net = c->net;
 	if (!net)
 		return;
-	inum = READ(net->ns.inum);
+	inum = c->dev ? c->dev_inum : READ(net->ns.inum);
 	if (inum < NETNS_INUM_FIRST)
 		return;
 	part = ADD_PART(b, netns);

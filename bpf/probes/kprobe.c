@@ -16,6 +16,7 @@ int kprobe(struct pt_regs *ctx)
 	if (shape_field(shape, SHAPE_CONTEXT)) {
 		if (!take_handled(&c))
 			return 0;
+		read_clock(&c);
 		look(&c);
 		return report(&c);
 	}

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from retis_py.cli.globals import GlobalOptions
+from retis_py.cli.importing import importing
 from retis_py.cli.options import text_options
 from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.cli.sizes import FileSize, Size
@@ -223,7 +224,8 @@ def collect_command(
     cache = None if no_cache or print_bpf else CompileCache.of_user()
     # Before anything that takes long to import: it may have to import bcc meanwhile.
     with nullcontext() if print_bpf else Compiler(cache) as compiler:
-        from retis_py.cli.collection import Collection, CollectOptions  # noqa: PLC0415
+        with importing():
+            from retis_py.cli.collection import Collection, CollectOptions  # noqa: PLC0415
 
         Collection(
             CollectOptions(

@@ -24,7 +24,7 @@ from retis_py.collect.prerequisites import check_collecting
 from retis_py.collect.rings import choose_rings
 from retis_py.collect.session import Session
 from retis_py.collect.spool import create_spool
-from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
+from retis_py.collectors.nft_verdicts import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
 from retis_py.errors import MissingPrerequisite, RetisError

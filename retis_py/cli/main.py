@@ -19,6 +19,7 @@ import click
 
 from retis_py import __version__
 from retis_py.cli.globals import GlobalOptions
+from retis_py.cli.importing import importing
 from retis_py.cli.log import LogLevel, format_traceback, set_up_logging
 from retis_py.cli.sh_complete import complete_profiles
 from retis_py.errors import RetisError, UsageError
@@ -49,7 +50,8 @@ class LazyCommand:
     def load(self) -> click.Command:
         """Import the command."""
         module, _, attribute = self.target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with importing():
+            command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)  # noqa: S101 (a slip in COMMANDS below)
         return command
 

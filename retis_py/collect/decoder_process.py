@@ -48,7 +48,7 @@ class DecoderProcess:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        frozen = gc.get_freeze_count()  # by the process that this one was forked from
+        frozen = gc.get_freeze_count()  # when the command was imported, or before a fork
         gc.freeze()  # or the first collection in either process would copy all there is
         try:
             self._pid = os.fork()

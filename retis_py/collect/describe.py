@@ -9,7 +9,7 @@ from retis_py.collect.plan import Plan
 from retis_py.collect.recorded_types import Answers, recording, replaying
 from retis_py.collect.spool_format import DescribedCollectors, Description
 from retis_py.collectors.collector import Part
-from retis_py.collectors.registry import CollectorOptions, all_collectors
+from retis_py.collectors.registry import COLLECTOR_NAMES, CollectorOptions, make_collector
 from retis_py.collectors.skb import SkbPart
 from retis_py.probes.available import Types
 
@@ -52,12 +52,12 @@ def described_parts(described: DescribedCollectors, types: Types | None) -> list
         skb_sections=frozenset(map(SkbPart, described.skb_sections)),
         ovs_track=described.ovs_track,
     )
-    known = {collector.name: collector for collector in all_collectors(options)}
-    unknown = [name for name in described.names if name not in known]
+    unknown = [name for name in described.names if name not in COLLECTOR_NAMES]
     if unknown:
         raise ValueError(f"unknown collector {unknown[0]}")
     told = replaying(described.types, types)
-    parts = [part for name in described.names for part in known[name].parts(told)]
+    collectors = [make_collector(name, options) for name in described.names]
+    parts = [part for collector in collectors for part in collector.parts(told)]
     if [(part.wire.name, part.wire.members) for part in parts] != described.parts:
         raise ValueError("events of another layout")
     return parts

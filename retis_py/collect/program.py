@@ -288,5 +288,8 @@ def _wire_structs(parts: Sequence[Part]) -> str:
 def _chain_macros(collectors: Sequence[Collector], options: ProgramOptions) -> str:
     names = [hook.replace("/", "_") for c in collectors for hook in c.hooks]
     hooks = " ".join(f"hook_{name}(c, b);" for name in names)
-    follow = "follow(c)" if options.tracking else "true"
-    return f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n#define FOLLOW(c) {follow}\n"
+    passes, follow = ("passes(c)", "follow(c)") if options.tracking else ("true", "(void)(c)")
+    return (
+        f"#define HOOKS(c, b) do {{ {hooks} }} while (0)\n"
+        f"#define PASSES(c) {passes}\n#define FOLLOW(c) {follow}\n"
+    )

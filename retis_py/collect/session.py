@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from retis_py.collect.attach import Attached, attach_all, attach_function
 from retis_py.collect.compiler import Compiler
@@ -22,11 +22,13 @@ from retis_py.collect.ring import RecordSource, RingBuffer
 from retis_py.collect.rings import Rings
 from retis_py.collect.spool import NoRoomError, Spool
 from retis_py.collect.stale import StaleEntries
-from retis_py.collect.user_probes import UserProbes
 from retis_py.errors import RetisError
 from retis_py.kernel.host import Host
 from retis_py.probes.probe import Probe
 from retis_py.probes.resolve import MAX_PROBES
+
+if TYPE_CHECKING:
+    from retis_py.collect.user_probes import UserProbes
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +72,7 @@ class Session:
         self._has_stacks = any(probe.stack for probe in plan.probes)
         self._losses: Losses | None = None
         self.stale = StaleEntries(self._loader.maps)
-        self._user_probes = UserProbes(
-            self._loader,
-            self._known,
-            [request for collector in plan.collectors for request in collector.usdt_probes()],
-        )
+        self._user_probes = self._make_user_probes()
         self._prober = None
         if plan.stack_probing is not None:
             resolver = plan.stack_probing.resolver
@@ -107,7 +105,8 @@ class Session:
             RetisError: the kernel refuses one that was named.
         """
         # User space first: what the kernel queues is to be seen when it is received.
-        self._add_attached(self._user_probes.attach())
+        if self._user_probes is not None:
+            self._add_attached(self._user_probes.attach())
         self._add_attached(attach_all(self._loader, self._plan))
         return len({str(p) for attached in self._attached for p in attached.probes})
 
@@ -131,7 +130,8 @@ class Session:
         """
         self._drainer.round()
         self.stale.collect_if_due()
-        self._add_attached(self._user_probes.look_if_due())
+        if self._user_probes is not None:
+            self._add_attached(self._user_probes.look_if_due())
         return self._drainer.wait
 
     def probe_functions(self, names: list[str]) -> None:
@@ -166,6 +166,14 @@ class Session:
             return self._losses
         attached = self._attached if self._loader.attached else ()
         return read_losses(self._loader, attached, self._known)
+
+    def _make_user_probes(self) -> "UserProbes | None":
+        requests = [each for collector in self._plan.collectors for each in collector.usdt_probes()]
+        if not requests:
+            return None
+        from retis_py.collect.user_probes import UserProbes  # noqa: PLC0415 (few have any)
+
+        return UserProbes(self._loader, self._known, requests)
 
     def _add_attached(self, attached: Iterable[Attached]) -> None:
         for each in attached:

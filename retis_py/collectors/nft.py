@@ -5,13 +5,14 @@ any rule anywhere sets ``meta nftrace`` (net/netfilter/nf_tables_core.c).
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from retis_py.collectors.collector import Collector, Part
 from retis_py.collectors.needed_module import NeededModule, check_module
-from retis_py.errors import MissingPrerequisite, UsageError
+from retis_py.collectors.nft_verdicts import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
+from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections import nft
 from retis_py.events.sections.startup import NftRules, NftTable
 from retis_py.kernel.btf import Argument, Btf, Kind
@@ -33,31 +34,6 @@ _PLACES = {
     "struct nft_rule_dp *": "NFT_PLACE_RULE",
 }
 _TRACE_TYPES = ("NFT_TRACETYPE_POLICY", "NFT_TRACETYPE_RETURN")
-
-NFT_VERDICTS = tuple(nft.VERDICTS.values())
-DEFAULT_NFT_VERDICTS = ("drop", "accept")
-
-_LOWEST_CODE = min(nft.VERDICTS)
-_ALL = (1 << 16) - 1
-
-
-def parse_nft_verdicts(names: Iterable[str]) -> int:
-    """Return the bitmap of the verdicts named, for the program; ``all`` stands for all of them.
-
-    Raises:
-        UsageError: a name is unknown.
-    """
-    codes = {name: code for code, name in nft.VERDICTS.items()}
-    found = 0
-    for name in names:
-        if name == "all":
-            found |= _ALL
-        elif name in codes:
-            found |= 1 << (codes[name] - _LOWEST_CODE)
-        else:
-            known = ", ".join(("all", *codes))
-            raise UsageError(f"--nft-verdicts: unknown verdict '{name}', use {known}")
-    return found
 
 
 class NftCollector(Collector):

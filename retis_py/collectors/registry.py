@@ -1,16 +1,17 @@
-"""Which collectors there are, and which of them a collection takes."""
+"""Which collectors there are, and which of them a collection takes.
+
+Those that need much of their own are imported when they are taken, which makes others start sooner.
+"""
 
 import difflib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from retis_py.collectors.collector import Collector
-from retis_py.collectors.ct import CtCollector
 from retis_py.collectors.dev import DevCollector
-from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NftCollector, parse_nft_verdicts
+from retis_py.collectors.nft_verdicts import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.ns import NsCollector
-from retis_py.collectors.ovs import OvsCollector
 from retis_py.collectors.skb import SkbCollector, SkbPart
 from retis_py.collectors.skb_drop import SkbDropCollector
 from retis_py.collectors.skb_tracking import SkbTrackingCollector
@@ -34,18 +35,48 @@ class CollectorOptions:
     ovs_enrich_flows: bool = False
 
 
+def _ct(_options: CollectorOptions) -> Collector:
+    from retis_py.collectors.ct import CtCollector  # noqa: PLC0415 (where it is taken)
+
+    return CtCollector()
+
+
+def _nft(options: CollectorOptions) -> Collector:
+    from retis_py.collectors.nft import NftCollector  # noqa: PLC0415 (where it is taken)
+
+    return NftCollector(options.nft_verdicts)
+
+
+def _ovs(options: CollectorOptions) -> Collector:
+    from retis_py.collectors.ovs import OvsCollector  # noqa: PLC0415 (where it is taken)
+
+    return OvsCollector(options.ovs_track, options.ovs_enrich_flows)
+
+
+# By name, in the order in which they add to events.
+_COLLECTORS: dict[str, Callable[[CollectorOptions], Collector]] = {
+    "skb-tracking": lambda _: SkbTrackingCollector(),
+    "skb-drop": lambda _: SkbDropCollector(),
+    "skb": lambda options: SkbCollector(options.skb_sections, options.snaplen),
+    "dev": lambda _: DevCollector(),
+    "ns": lambda _: NsCollector(),
+    "ct": _ct,
+    "nft": _nft,
+    "ovs": _ovs,
+}
+
+
+COLLECTOR_NAMES = tuple(_COLLECTORS)
+
+
+def make_collector(name: str, options: CollectorOptions) -> Collector:
+    """Return the collector of that name, one of COLLECTOR_NAMES."""
+    return _COLLECTORS[name](options)
+
+
 def all_collectors(options: CollectorOptions) -> tuple[Collector, ...]:
     """Return every collector, in the order in which they add to events."""
-    return (
-        SkbTrackingCollector(),
-        SkbDropCollector(),
-        SkbCollector(options.skb_sections, options.snaplen),
-        DevCollector(),
-        NsCollector(),
-        CtCollector(),
-        NftCollector(options.nft_verdicts),
-        OvsCollector(options.ovs_track, options.ovs_enrich_flows),
-    )
+    return tuple(make_collector(name, options) for name in COLLECTOR_NAMES)
 
 
 def choose_collectors(
@@ -58,16 +89,16 @@ def choose_collectors(
         MissingPrerequisite: one that is named cannot run here.
     """
     wanted = list(dict.fromkeys(names)) or [AUTO]
-    known = {collector.name: collector for collector in all_collectors(options)}
     for name in wanted:
-        if name != AUTO and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        if name != AUTO and name not in COLLECTOR_NAMES:
+            near = difflib.get_close_matches(name, COLLECTOR_NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COLLECTOR_NAMES)}"
             raise UsageError(f"unknown collector '{name}': {hint}")
     chosen = []
-    for name, collector in known.items():
+    for name in COLLECTOR_NAMES:
         if name not in wanted and AUTO not in wanted:
             continue
+        collector = make_collector(name, options)
         try:
             collector.check(host, types)
         except MissingPrerequisite as error:

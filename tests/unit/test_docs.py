@@ -18,7 +18,7 @@ from retis_py.cli.sh_complete import sh_complete_command
 from retis_py.cli.sort import sort_command
 from retis_py.cli.stats import stats_command
 from retis_py.collect.losses import LossCause
-from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
+from retis_py.collectors.nft_verdicts import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
 from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
 from retis_py.events.event import Event

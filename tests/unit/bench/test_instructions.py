@@ -114,13 +114,42 @@ def test_registers_in_use_stay() -> None:
     assert run(program, ())[0] == [0b1111111111]
 
 
-def test_no_free_register() -> None:
-    fill = [(0xB7, register, 0, 1) for register in range(10)]
-    use_all = (0x15, 9, 0, 1)  # a block of one instruction, and all are needed after it
-    add = [(0x0F, register << 4, 0, 0) for register in range(1, 10)]
-    program = code(*fill, (0x05, 0, 0, 0), use_all, *add, EXIT)
-    with pytest.raises(ValueError, match="no two registers are free from instruction 11 to 11"):
-        make_counting(program, 0)
+# A block of one instruction, before and after which all registers hold what is needed.
+ALL_IN_USE = (
+    *((0xB7, register, 0, 1 << register) for register in range(10)),
+    (0x05, 0, 0, 0),
+    (0x15, 9, 0, 0),  # if r9 == 0 goto the next
+    *((0x0F, register << 4, 0, 0) for register in range(1, 10)),
+    EXIT,
+)
+
+
+def test_values_wait_on_the_stack() -> None:
+    returned, executed = run(code(*ALL_IN_USE), ())
+    assert (returned, executed.instructions) == ([0b1111111111], len(ALL_IN_USE))
+
+
+def test_pointers_wait_on_the_stack() -> None:
+    """The verifier still knows them for what they are."""
+    constants = ((0xB7, register, 0, 1 << register) for register in (0, 2, 3, 4, 5, 6, 7, 8, 9))
+    add = ((0x0F, register << 4, 0, 0) for register in (2, 3, 4, 5, 6, 7, 8, 9, 1))
+    load: Instruction = (0x79, 0x11, 0, 0)  # r1 = *(u64 *)(r1 + 0), of the program's context
+    program = code(*constants, (0x05, 0, 0, 0), (0x15, 9, 0, 0), load, *add, EXIT)
+    assert run(program, (2,))[0] == [0b1111111111]
+
+
+@pytest.mark.parametrize(
+    "uses",
+    [
+        [(0x7A, 10, -504, 1)],  # *(u64 *)(r10 - 504) = 1
+        [(0xBF, 0xA1, 0, 0), (0x07, 1, 0, -512)],  # r1 = r10; r1 += -512
+        [(0xBF, 0xA1, 0, 0), (0x0F, 0x21, 0, 0)],  # r1 = r10; r1 += r2
+    ],
+)
+def test_stack_is_full(uses: list[Instruction]) -> None:
+    message = r"no two registers are free from instruction \d+ to \d+, and the stack is full"
+    with pytest.raises(ValueError, match=message):
+        make_counting(code(*uses, *ALL_IN_USE), 0)
 
 
 def test_compiled_program() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from retis_py.collect.decode import Decoder
-from retis_py.collectors.nft import NFT_VERDICTS, NftCollector, parse_nft_verdicts
+from retis_py.collectors.nft import NftCollector
+from retis_py.collectors.nft_verdicts import NFT_VERDICTS, parse_nft_verdicts
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.events.sections.nft import TARGET_WIRE, VERDICTS, WIRE, Nft
 from retis_py.events.text import TextFormat

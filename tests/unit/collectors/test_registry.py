@@ -7,7 +7,13 @@ import struct
 import pytest
 
 from retis_py.collectors.collector import Collector
-from retis_py.collectors.registry import CollectorOptions, all_collectors, choose_collectors
+from retis_py.collectors.registry import (
+    COLLECTOR_NAMES,
+    CollectorOptions,
+    all_collectors,
+    choose_collectors,
+    make_collector,
+)
 from retis_py.collectors.skb import SkbPart
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.events.event import Event
@@ -51,6 +57,11 @@ def without_reasons(vmlinux: Btf) -> Types:
 )
 def test_choice(types: Types, asked: list[str], chosen: list[str]) -> None:
     assert names(choose_collectors(asked, OPTIONS, Host(), types)) == chosen
+
+
+def test_names() -> None:
+    assert [make_collector(name, OPTIONS).name for name in COLLECTOR_NAMES] == [*COLLECTOR_NAMES]
+    assert names(COLLECTORS) == [*COLLECTOR_NAMES]
 
 
 def test_auto_skips_what_cannot_run(without_reasons: Types) -> None:
