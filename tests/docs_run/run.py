@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docs_run import page
 from docs_run.masking import difference
-from docs_run.shell import ROOT, Shell, ShellError, shell
+from docs_run.shell import ROOT, Shell, ShellError, shell, shortened
 
 TIME_LIMIT = 60.0  # s for a command
 _BROKEN_PIPE = 128 + 13  # `retis print | head`
@@ -88,7 +88,7 @@ def _run_block(block: page.Block, compared: bool, started: Shell, time_limit: fl
             raise ShellError(f"{place}: {error}") from None
         fails = any(line.startswith("Error: ") for line in step.shown or ())
         if compared and fails != (ran.exit_code not in (0, _BROKEN_PIPE)):
-            problems.append(f"{place}\nexit code {ran.exit_code}\n{ran.printed}")
+            problems.append(f"{place}\nexit code {ran.exit_code}\n{shortened(ran.printed)}")
         elif compared and step.shown and (found := difference(step.shown, ran.printed)):
-            problems.append(f"{place}\n{found}")
+            problems.append(f"{place}\n{shortened(found)}")
     return problems

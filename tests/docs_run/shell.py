@@ -40,6 +40,12 @@ class ShellError(Exception):
     """The shell ended, or a command did not; one line."""
 
 
+def shortened(text: str) -> str:
+    """Return at most the first 80 lines of ``text``."""
+    lines = text.splitlines()
+    return "\n".join(lines if len(lines) <= 80 else [*lines[:80], f"({len(lines) - 80} more)"])
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """How a command ended. ``printed`` is what went to standard output and error."""
@@ -75,10 +81,12 @@ class Shell:
         ready, _, _ = select.select([self.statuses], [], [], timeout)
         printed = output.read_text(errors="replace") if output.exists() else ""
         if not ready:
-            raise ShellError(f"not ended after {timeout:.0f} s; printed so far:\n{printed}")
+            raise ShellError(
+                f"not ended after {timeout:.0f} s; printed so far:\n{shortened(printed)}"
+            )
         status = os.read(self.statuses, 100)
         if not status:
-            raise ShellError(f"the shell ended; printed:\n{printed}")
+            raise ShellError(f"the shell ended; printed:\n{shortened(printed)}")
         return Ran(output.read_text(errors="replace"), int(status))
 
     def _interrupt_once_loaded(self, output: Path, timeout: float) -> None:
@@ -126,7 +134,6 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
     try:
         if prefix and (ran := started.run(_PRELUDE, 30)).exit_code:
             raise ShellError(f"no namespaces of its own: {ran.printed}")
-        started.run("set -o pipefail", 30)
         yield started
     finally:
         with suppress(ProcessLookupError):
@@ -145,7 +152,9 @@ def _environment(programs: Path, folder: Path) -> dict[str, str]:
     }
     return kept | {
         "PATH": path,
+        "PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
+        "DOCS_RUN": str(Path(__file__).parent),
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
