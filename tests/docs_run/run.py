@@ -25,20 +25,24 @@ class Report:
 
 
 def run_page(
-    path: Path, missing: Callable[[str], str | None], time_limit: float = TIME_LIMIT
+    path: Path,
+    missing: Callable[[str], str | None],
+    time_limit: float = TIME_LIMIT,
+    checkout: Path = ROOT,
 ) -> Report:
     """Run the commands of the page ``path`` in a temporary folder.
 
     ``missing`` says of a capability why it is not there, or None (lab.capabilities.CAPABILITIES).
-    A problem is a command that fails or prints something else than the page shows; those after
-    it are run all the same. A command that shows a line ``Error: …`` has to fail.
+    ``retis`` is that of ``checkout``. A problem is a command that fails or prints something else
+    than the page shows; those after it are run all the same. A command that shows a line
+    ``Error: …`` has to fail.
     """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="docs-run-") as name:
         folder, scratch = Path(name, "work"), Path(name, "shell")
         folder.mkdir()
         scratch.mkdir()
-        with shell(folder, scratch) as started:
+        with shell(folder, scratch, checkout) as started:
             try:
                 for item in page.read(path):
                     if isinstance(item, page.File):

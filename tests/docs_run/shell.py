@@ -101,10 +101,11 @@ class Shell:
 
 
 @contextmanager
-def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
+def shell(folder: Path, scratch: Path, checkout: Path) -> Iterator[Shell]:
     """Start a shell in ``folder``; what it needs itself goes into ``scratch``.
 
-    ``retis`` is the checkout's. At the end all that it started in its process group is killed.
+    ``retis`` is that of ``checkout``. At the end all that was started in its process group is
+    killed.
     """
     programs = scratch / "bin"
     programs.mkdir()
@@ -126,7 +127,7 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
         stderr=subprocess.DEVNULL,
         pass_fds=(writing,),
         cwd=folder,
-        env=_environment(programs, folder),
+        env=_environment(programs, folder, checkout),
         start_new_session=True,
     )
     os.close(writing)
@@ -143,7 +144,7 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
         os.close(reading)
 
 
-def _environment(programs: Path, folder: Path) -> dict[str, str]:
+def _environment(programs: Path, folder: Path, checkout: Path) -> dict[str, str]:
     path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     kept = {
         name: os.environ[name]
@@ -153,7 +154,7 @@ def _environment(programs: Path, folder: Path) -> dict[str, str]:
     return kept | {
         "PATH": path,
         "PYTHON": sys.executable,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(checkout),
         "DOCS_RUN": str(Path(__file__).parent),
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",

@@ -46,5 +46,5 @@ def test_no_command_hides_from_the_tests() -> None:
     for path in PAGES:
         text = re.sub(r"^```console\n.*?^```", "", path.read_text(), flags=re.M | re.S)
         for language, inside in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
-            assert language in ("none", "python", "yaml", "c"), f"{path.name}: {language}"
+            assert language in ("none", "python", "yaml", "c", "diff"), f"{path.name}: {language}"
             assert not re.search(r"^[#$] \w", inside, re.M), f"{path.name}: {inside}"
