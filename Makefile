@@ -1,6 +1,6 @@
 # Each target is a script in scripts/; see CONTRIBUTING.md.
 
-.PHONY: help setup lint test bench demo image clean
+.PHONY: help setup lint test bench demo docs image clean
 
 help:
 	@echo 'make setup   install system packages and the virtual environment .venv'
@@ -9,6 +9,7 @@ help:
 	@echo 'make test    lint, then all tests, other kernels in QEMU included'
 	@echo 'make image   build the container image, where podman or docker runs'
 	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
+	@echo 'make docs    the documentation as a site in build/site, and the manual pages'
 	@echo 'make clean   remove what make made'
 
 setup:
@@ -28,6 +29,9 @@ demo: setup
 
 image: setup
 	@scripts/image.sh
+
+docs: setup
+	@scripts/docs.sh
 
 clean:
 	rm -f retis_py/_compiled.so

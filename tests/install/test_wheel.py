@@ -43,6 +43,8 @@ def test_wheel_of_the_sdist(unpacked: Path, tmp_path: Path, compiler: str, tag: 
         assert str(path.relative_to(ROOT)) in names
     packed = f"retis_py-{__version__}.d"
     assert not [n for n in names if not n.startswith(("retis_py/", packed))]
+    for path in (ROOT / "docs" / "man").iterdir():
+        assert f"{packed}ata/data/share/man/man1/{path.name}" in names
     assert not [n for n in names if n.startswith("retis_py/native/")]
     assert (LIBRARY in names) == (compiler == "cc")
 
