@@ -9,6 +9,9 @@ import re
 
 _ANY_LINES = ("…", "...")
 
+# A packet that is received may have to wait for the kernel's thread, on a busy CPU.
+_TASK = re.compile(r"^((?:\\ |↳)*TIME\\ \\\(CPU\\\)\\ \\\[)(.*?)(\\\]\\ PID)")
+
 # In this order.
 _MASKS = [
     (re.compile(pattern, re.MULTILINE), replacement)
@@ -25,6 +28,7 @@ _MASKS = [
         (r"\bbpf_prog_[0-9a-f]{16}_(\w+)", r"bpf_prog_TAG_\1"),
         (r"\+0x[0-9a-f]+", "+OFFSET"),
         (r"\bns (?:0x[0-9a-f]+/)?\d+", "ns NS"),
+        (r"\b40265[3-9]\d{4}\b", "NS"),  # a namespace's inode number
         (r"\bif \d+\b", "if IF"),
         (r"\brxif \d+\b", "rxif IF"),
         (r"\bid \d+\b", "id ID"),
@@ -42,6 +46,10 @@ _MASKS = [
         (r'"data": ?"[^"]*"', '"data":"BYTES"'),
         (r"\b\d+(?:\.\d+)? ?(s|ms|us|µs|ns|[kKMG]i?B)\b", r"N \1"),
         (r"\b(rtt \S+ =) \S+", r"\1 N"),
+        (r"\bexpires \d+sec", "expires N"),
+        # On a busy machine tracking misses packets that are none of the page's.
+        (r", none lost$", ""),
+        (r"^TIME \[WARN\] \S+ event\(s\) lost at the core's own probes.*\n?", ""),
         (r"[ \t]+$", ""),
     )
 ]
@@ -96,7 +104,8 @@ def _pattern(lines: list[str]) -> re.Pattern[str]:
 def _line_pattern(line: str) -> str:
     if _is_any(line):
         return r"(?:.*\n)*?"
-    return ".*?".join(re.escape(part) for part in line.split("…")) + r"\n"
+    pattern = ".*?".join(re.escape(part) for part in line.split("…")) + r"\n"
+    return _TASK.sub(lambda found: f"{found[1]}(?:{found[2]}|ksoftirqd/\\d+){found[3]}", pattern)
 
 
 def _is_any(line: str) -> bool:

@@ -31,7 +31,8 @@ def run_page(
 
     ``missing`` says of a capability why it is not there, or None (lab.capabilities.CAPABILITIES).
     A problem is a command that fails or prints something else than the page shows; those after
-    it are run all the same. A command that shows a line ``Error: …`` has to fail.
+    it are run all the same. A command that shows a line ``Error: …`` has to fail, and the last
+    of a block that the page says so of.
     """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="docs-run-") as name:
@@ -87,6 +88,7 @@ def _run_block(block: page.Block, compared: bool, started: Shell, time_limit: fl
         except ShellError as error:
             raise ShellError(f"{place}: {error}") from None
         fails = any(line.startswith("Error: ") for line in step.shown or ())
+        fails |= block.fails and step is block.steps[-1]
         if compared and fails != (ran.exit_code not in (0, _BROKEN_PIPE)):
             problems.append(f"{place}\nexit code {ran.exit_code}\n{ran.printed}")
         elif compared and step.shown and (found := difference(step.shown, ran.printed)):
