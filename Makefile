@@ -1,6 +1,6 @@
 # Each target is a script in scripts/; see CONTRIBUTING.md.
 
-.PHONY: help setup lint test bench demo clean
+.PHONY: help setup lint test bench demo docs clean
 
 help:
 	@echo 'make setup   install system packages and the virtual environment .venv'
@@ -8,6 +8,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make test    lint, then all tests, other kernels in QEMU included'
 	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
+	@echo 'make docs    the documentation as a site in build/site, and the manual pages'
 	@echo 'make clean   remove what make made'
 
 setup:
@@ -24,6 +25,9 @@ bench: setup
 
 demo: setup
 	@scripts/demo.sh
+
+docs: setup
+	@scripts/docs.sh
 
 clean:
 	rm -f retis_py/_compiled.so

@@ -74,6 +74,7 @@ def _split(
 )
 @click.option(
     "--snaplen",
+    metavar="BYTES",
     type=click.IntRange(14, 1024),
     default=255,
     show_default=True,

@@ -84,7 +84,7 @@ def _run_block(block: page.Block, compared: bool, started: Shell, time_limit: fl
     for step in block.steps:
         place = f"line {step.line}: {step.command}"
         try:
-            ran = started.run(step.command, time_limit)
+            ran = started.run(step.command, time_limit, "^C" in (step.shown or ()))
         except ShellError as error:
             raise ShellError(f"{place}: {error}") from None
         fails = any(line.startswith("Error: ") for line in step.shown or ())

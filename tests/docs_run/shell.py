@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -55,8 +56,11 @@ class Shell:
     statuses: int
     scratch: Path
 
-    def run(self, command: str, timeout: float) -> Ran:
-        """Run ``command`` in the shell. Raises ShellError after ``timeout`` seconds."""
+    def run(self, command: str, timeout: float, interrupt: bool = False) -> Ran:
+        """Run ``command`` in the shell; ``interrupt`` it when it says that probes are loaded.
+
+        Raises ShellError after ``timeout`` seconds, and where the shell has ended.
+        """
         # A file for each: a job in the background goes on writing to the one of its command.
         number = next(_numbers)
         script, output = self.scratch / f"command{number}", self.scratch / f"output{number}"
@@ -66,6 +70,8 @@ class Shell:
         with suppress(BrokenPipeError):  # the shell is gone: told below
             self.process.stdin.write(line.encode())
             self.process.stdin.flush()
+        if interrupt:
+            self._interrupt_once_loaded(output, timeout)
         ready, _, _ = select.select([self.statuses], [], [], timeout)
         printed = output.read_text(errors="replace") if output.exists() else ""
         if not ready:
@@ -74,6 +80,16 @@ class Shell:
         if not status:
             raise ShellError(f"the shell ended; printed:\n{printed}")
         return Ran(output.read_text(errors="replace"), int(status))
+
+    def _interrupt_once_loaded(self, output: Path, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while not (output.exists() and "loaded\n" in output.read_text(errors="replace")):
+            if time.monotonic() > end or select.select([self.statuses], [], [], 0.05)[0]:
+                return
+        time.sleep(1)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGINT)
 
 
 @contextmanager

@@ -108,6 +108,11 @@ def test_a_command_that_does_not_end(tmp_path: Path) -> None:
     assert "begun" in problem
 
 
+def test_interrupted(tmp_path: Path) -> None:
+    text = "```console\n$ echo 1 loaded; sleep 20 || echo over\n1 loaded\n^C\nover\n```\n"
+    assert run(tmp_path, text).problems == []
+
+
 def test_the_shell_ends(tmp_path: Path) -> None:
     (problem,) = run(tmp_path, "```console\n$ exit\n```\n").problems
     assert "the shell ended" in problem

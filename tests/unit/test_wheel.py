@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIBRARY = "retis_py/_compiled.so"
 # What the build needs of the checkout; elsewhere, so that nothing changes under other tests.
-SOURCES = ("bpf", "profiles", "retis_py", "README.md", "LICENSE", "pyproject.toml")
+SOURCES = ("bpf", "man", "profiles", "retis_py", "README.md", "LICENSE", "pyproject.toml")
 
 # The environment's CC, and what the name of the wheel says then.
 COMPILERS = [("cc", "-linux_"), ("no-such-compiler", "-none-any"), ("false", "-none-any")]
@@ -43,6 +43,7 @@ def test_wheel(tmp_path: Path, compiler: str, tag: str) -> None:
         assert files
         for path in files:
             assert f"retis_py/data/{path.relative_to(ROOT)}" in names
+    assert {name for name in names if name.endswith("/share/man/man1/retis-collect.1")}
     for path in (ROOT / "retis_py").rglob("*.py"):
         assert str(path.relative_to(ROOT)) in names
     assert not any(
