@@ -21,6 +21,12 @@ _MASKS = [
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
         (r"\bfe80::[0-9a-f:]+", "fe80::X"),
+        # Open vSwitch: its threads, and names of upcalls.
+        (r"\[handler\d+\]", "[handler]"),
+        (r"\((miss|action)\) port \d+ cpu \d+", r"(\1) port PORT cpu CPU"),
+        (r"\(\d+/\d{9,}\)", "(CPU/TIME)"),
+        (r"\bts \d{9,} \(\d+\)", "ts TIME (N)"),
+        (r"\bq \d+", "q NUMBER"),
         # The first line of an event: time, CPU, thread and process.
         (r"^(\s*(?:↳ )?)(?:\d+|DATE) \(\d+\) \[(.*?)\] \d+(?:/\d+)?", r"\1TIME (CPU) [\2] PID"),
         (r"^\d{9,}$", "TIME"),
