@@ -47,6 +47,7 @@ _MASKS = [
         (r"(?<==)(?:3276[89]|327[7-9]\d|32[89]\d\d|3[3-9]\d{3}|[45]\d{4}|60\d{3})\b", "PORT"),
         (r"\b(?:0x)?[0-9a-f]{12,16}\b", "ADDRESS"),
         (r"\b(on machine) .*", r"\1 MACHINE"),
+        (r"^Linux \S+ \S+ \(.*?\)", "Linux MACHINE"),
         (r"/retis-\w+/", "/retis-X/"),
         (r'"(timestamp|pid|tgid|smp_id|inum|cookie|ifindex|rx_ifindex)": ?\d+', r'"\1":N'),
         (r'"data": ?"[^"]*"', '"data":"BYTES"'),

@@ -3,8 +3,8 @@
 Commands stand in fenced blocks of the language ``console``. A line that begins with ``$ `` or
 ``# `` (as root) is a command; it goes on over lines that end with a backslash, inside quotes, and
 to the end of a here-document. What follows, up to the next command, is what it prints; ``…`` or
-``...`` alone on a line stands for any lines, ``…`` in a line for any text. ``^C`` alone on a line: the
-command is interrupted there, 1 s after it has said that probes are loaded.
+``...`` alone on a line stands for any lines, ``…`` in a line for any text. ``^C`` alone on a line:
+the command is interrupted there, 1 s after it has said that probes are loaded.
 
 Comments of HTML say what a reader knows without them. Before a block, for this block:
 
@@ -25,7 +25,8 @@ Anywhere:
 ``<!-- file: NAME from tests/data/test_events.json -->``
     A copy is made, NAME being relative to the folder in which the commands run.
 ``<!-- run: COMMAND -->``
-    What is not worth showing, as setting up a device that the page speaks of.
+    What is not worth showing, as setting up a device that the page speaks of. $PYTHON is the
+    interpreter of the tests, $DOCS_RUN this folder.
 """
 
 import re

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docs_run import page
 from docs_run.masking import difference
-from docs_run.shell import ROOT, Shell, ShellError, shell
+from docs_run.shell import ROOT, Shell, ShellError, shell, shortened
 
 TIME_LIMIT = 60.0  # s for a command
 _BROKEN_PIPE = 128 + 13  # `retis print | head`
@@ -25,21 +25,24 @@ class Report:
 
 
 def run_page(
-    path: Path, missing: Callable[[str], str | None], time_limit: float = TIME_LIMIT
+    path: Path,
+    missing: Callable[[str], str | None],
+    time_limit: float = TIME_LIMIT,
+    checkout: Path = ROOT,
 ) -> Report:
     """Run the commands of the page ``path`` in a temporary folder.
 
     ``missing`` says of a capability why it is not there, or None (lab.capabilities.CAPABILITIES).
-    A problem is a command that fails or prints something else than the page shows; those after
-    it are run all the same. A command that shows a line ``Error: …`` has to fail, and the last
-    of a block that the page says so of.
+    ``retis`` is that of ``checkout``. A problem is a command that fails or prints something else
+    than the page shows; those after it are run all the same. A command that shows a line
+    ``Error: …`` has to fail, and the last of a block that the page says so of.
     """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="docs-run-") as name:
         folder, scratch = Path(name, "work"), Path(name, "shell")
         folder.mkdir()
         scratch.mkdir()
-        with shell(folder, scratch) as started:
+        with shell(folder, scratch, checkout) as started:
             try:
                 for item in page.read(path):
                     if isinstance(item, page.File):
@@ -90,7 +93,7 @@ def _run_block(block: page.Block, compared: bool, started: Shell, time_limit: fl
         fails = any(line.startswith("Error: ") for line in step.shown or ())
         fails |= block.fails and step is block.steps[-1]
         if compared and fails != (ran.exit_code not in (0, _BROKEN_PIPE)):
-            problems.append(f"{place}\nexit code {ran.exit_code}\n{ran.printed}")
+            problems.append(f"{place}\nexit code {ran.exit_code}\n{shortened(ran.printed)}")
         elif compared and step.shown and (found := difference(step.shown, ran.printed)):
-            problems.append(f"{place}\n{found}")
+            problems.append(f"{place}\n{shortened(found)}")
     return problems

@@ -40,6 +40,12 @@ class ShellError(Exception):
     """The shell ended, or a command did not; one line."""
 
 
+def shortened(text: str) -> str:
+    """Return at most the first 80 lines of ``text``."""
+    lines = text.splitlines()
+    return "\n".join(lines if len(lines) <= 80 else [*lines[:80], f"({len(lines) - 80} more)"])
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """How a command ended. ``printed`` is what went to standard output and error."""
@@ -75,10 +81,12 @@ class Shell:
         ready, _, _ = select.select([self.statuses], [], [], timeout)
         printed = output.read_text(errors="replace") if output.exists() else ""
         if not ready:
-            raise ShellError(f"not ended after {timeout:.0f} s; printed so far:\n{printed}")
+            raise ShellError(
+                f"not ended after {timeout:.0f} s; printed so far:\n{shortened(printed)}"
+            )
         status = os.read(self.statuses, 100)
         if not status:
-            raise ShellError(f"the shell ended; printed:\n{printed}")
+            raise ShellError(f"the shell ended; printed:\n{shortened(printed)}")
         return Ran(output.read_text(errors="replace"), int(status))
 
     def _interrupt_once_loaded(self, output: Path, timeout: float) -> None:
@@ -93,10 +101,11 @@ class Shell:
 
 
 @contextmanager
-def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
+def shell(folder: Path, scratch: Path, checkout: Path) -> Iterator[Shell]:
     """Start a shell in ``folder``; what it needs itself goes into ``scratch``.
 
-    ``retis`` is the checkout's. At the end all that it started in its process group is killed.
+    ``retis`` is that of ``checkout``. At the end all that was started in its process group is
+    killed.
     """
     programs = scratch / "bin"
     programs.mkdir()
@@ -118,7 +127,7 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
         stderr=subprocess.DEVNULL,
         pass_fds=(writing,),
         cwd=folder,
-        env=_environment(programs, folder),
+        env=_environment(programs, folder, checkout),
         start_new_session=True,
     )
     os.close(writing)
@@ -126,7 +135,6 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
     try:
         if prefix and (ran := started.run(_PRELUDE, 30)).exit_code:
             raise ShellError(f"no namespaces of its own: {ran.printed}")
-        started.run("set -o pipefail", 30)
         yield started
     finally:
         with suppress(ProcessLookupError):
@@ -136,7 +144,7 @@ def shell(folder: Path, scratch: Path) -> Iterator[Shell]:
         os.close(reading)
 
 
-def _environment(programs: Path, folder: Path) -> dict[str, str]:
+def _environment(programs: Path, folder: Path, checkout: Path) -> dict[str, str]:
     path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     kept = {
         name: os.environ[name]
@@ -145,7 +153,9 @@ def _environment(programs: Path, folder: Path) -> dict[str, str]:
     }
     return kept | {
         "PATH": path,
-        "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(checkout),
+        "DOCS_RUN": str(Path(__file__).parent),
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",

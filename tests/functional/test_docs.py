@@ -13,11 +13,14 @@ from docs_run.run import run_page
 from lab import capabilities
 
 ROOT = Path(__file__).parents[2]
-CASES = ROOT / "docs" / "cases"  # have tests of their own
+# Have tests of their own: worked cases, and a collector made in a copy of the checkout.
+CASES, COLLECTOR = ROOT / "docs" / "cases", ROOT / "docs" / "new-collector.md"
 PAGES = [
     path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if CASES not in path.parents and any(isinstance(item, page.Block) for item in page.read(path))
+    if CASES not in path.parents
+    and path != COLLECTOR
+    and any(isinstance(item, page.Block) for item in page.read(path))
 ]
 IN_GUEST = "RETIS_COMPILE_FOLDER" in os.environ
 

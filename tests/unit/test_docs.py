@@ -1,18 +1,12 @@
 """The documentation says what the program does: options, names, commands, links."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from retis_py.cli.collect import collect_command
-from retis_py.cli.main import cli
-from retis_py.cli.pcap import pcap_command
-from retis_py.cli.print import print_command
-from retis_py.cli.sort import sort_command
 from retis_py.collect.losses import LossCause
 from retis_py.collectors.nft import DEFAULT_NFT_VERDICTS, NFT_VERDICTS
 from retis_py.collectors.registry import CollectorOptions, all_collectors
@@ -22,12 +16,6 @@ from retis_py.events.event import Event
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
-
-# Commands in these are to be tried; docs/profiles.md speaks of files that a reader would make.
-SESSIONS = [
-    ROOT / "README.md",
-    *(DOCS / f"{name}.md" for name in ("collect", "events", "nft", "pcap", "print", "sort")),
-]
 
 
 def ids(page: Path) -> str:
@@ -95,27 +83,6 @@ def test_sections_of_events() -> None:
 
 def is_struct(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def commands() -> Iterator[str]:
-    for page in SESSIONS:
-        for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.M | re.S):
-            yield from re.findall(r"^[#$] (?:.*&& )?(retis [^|&\n]*)", block, re.MULTILINE)
-
-
-@pytest.mark.parametrize("line", sorted(set(commands())))
-def test_commands_can_be_given(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsed as they stand, with the profiles that they name, and not run."""
-    ran = []
-    for command in (collect_command, pcap_command, print_command, sort_command):
-        monkeypatch.setattr(command, "callback", lambda *_, **given: ran.append(given))
-    code = cli.main(shlex.split(line)[1:], prog_name="retis", standalone_mode=False)
-    assert not code
-    assert len(ran) == 1
-
-
-def test_there_are_commands() -> None:
-    assert len(set(commands())) > 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)

@@ -58,7 +58,7 @@ def test_more_than_is_shown_is_a_difference(tmp_path: Path) -> None:
 
 
 def test_failing(tmp_path: Path) -> None:
-    wrong = run(tmp_path, "```console\n$ false | cat\n$ echo Error: x\nError: x\n```\n")
+    wrong = run(tmp_path, "```console\n$ false\n$ echo Error: x\nError: x\n```\n")
     assert len(wrong.problems) == 2
     text = "```console\n$ retis print none\nError: …\n$ yes | head -1\ny\n```\n"
     assert run(tmp_path, text).problems == []
