@@ -10,6 +10,7 @@ import pytest
 from docs_run import page
 from docs_run.run import run_page
 from lab import capabilities
+from vm import openvswitch
 
 CASES = Path(__file__).parents[2] / "docs" / "cases"
 PAGES = sorted(path for path in CASES.glob("*.md") if path.name != "index.md")
@@ -21,11 +22,12 @@ def needs(path: Path) -> frozenset[str]:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)  # emulated CPUs
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_case(path: Path, root: None, btf: None) -> None:
+def test_case(path: Path, root: None, btf: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in sorted(needs(path)):
         capabilities.require(name)
+    monkeypatch.setenv("RETIS_OVS_CACHE", str(openvswitch.cache_folder()))
     report = run_page(path, lambda name: capabilities.CAPABILITIES[name](), time_limit=120)
     assert not report.problems, "\n\n".join([path.name, *report.problems])
     assert not report.left_out
