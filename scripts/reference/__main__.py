@@ -1,8 +1,8 @@
 """Writes what the documentation has from the program itself.
 
 ``python scripts/reference`` brings up to date: the tables of options in docs/*.md, docs/sections.md
-(the sections of events) and the manual pages in docs/man/. With ``--check`` nothing is written; what
-is out of date is named, and the exit code is 1 (tests/unit/test_reference.py).
+(the sections of events) and the manual pages in docs/man/. With ``--check`` nothing is written;
+what is out of date is named, and the exit code is 1 (tests/unit/test_reference.py).
 """
 
 import sys

@@ -9,6 +9,9 @@ import re
 
 _ANY_LINES = ("…", "...")
 
+# A packet that is received may have to wait for the kernel's thread, on a busy CPU.
+_TASK = re.compile(r"^((?:\\ |↳)*TIME\\ \\\(CPU\\\)\\ \\\[)(.*?)(\\\]\\ PID)")
+
 # In this order.
 _MASKS = [
     (re.compile(pattern, re.MULTILINE), replacement)
@@ -18,6 +21,12 @@ _MASKS = [
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
         (r"\bfe80::[0-9a-f:]+", "fe80::X"),
+        # Open vSwitch: its threads, and names of upcalls.
+        (r"\[handler\d+\]", "[handler]"),
+        (r"\((miss|action)\) port \d+ cpu \d+", r"(\1) port PORT cpu CPU"),
+        (r"\(\d+/\d{9,}\)", "(CPU/TIME)"),
+        (r"\bts \d{9,} \(\d+\)", "ts TIME (N)"),
+        (r"\bq \d+", "q NUMBER"),
         # The first line of an event: time, CPU, thread and process.
         (r"^(\s*(?:↳ )?)(?:\d+|DATE) \(\d+\) \[(.*?)\] \d+(?:/\d+)?", r"\1TIME (CPU) [\2] PID"),
         (r"^\d{9,}$", "TIME"),
@@ -26,6 +35,7 @@ _MASKS = [
         (r"\+0x[0-9a-f]+", "+OFFSET"),
         (r"^\s+__traceiter_\w+\+OFFSET\n", ""),  # there where somebody else traces it too
         (r"\bns (?:0x[0-9a-f]+/)?\d+", "ns NS"),
+        (r"\b40265[3-9]\d{4}\b", "NS"),  # a namespace's inode number
         (r"\bif \d+\b", "if IF"),
         (r"\brxif \d+\b", "rxif IF"),
         (r"\bid \d+\b", "id ID"),
@@ -45,6 +55,10 @@ _MASKS = [
         (r'"data": ?"[^"]*"', '"data":"BYTES"'),
         (r"\b\d+(?:\.\d+)? ?(s|ms|us|µs|ns|[kKMG]i?B)\b", r"N \1"),
         (r"\b(rtt \S+ =) \S+", r"\1 N"),
+        (r"\bexpires \d+sec", "expires N"),
+        # On a busy machine tracking misses packets that are none of the page's.
+        (r", none lost$", ""),
+        (r"^TIME \[WARN\] \S+ event\(s\) lost at the core's own probes.*\n?", ""),
         (r"[ \t]+$", ""),
     )
 ]
@@ -108,7 +122,8 @@ def _pattern(lines: list[str]) -> re.Pattern[str]:
 def _line_pattern(line: str) -> str:
     if _is_any(line):
         return r"(?:.*\n)*?"
-    return ".*?".join(re.escape(part) for part in line.split("…")) + r"\n"
+    pattern = ".*?".join(re.escape(part) for part in line.split("…")) + r"\n"
+    return _TASK.sub(lambda found: f"{found[1]}(?:{found[2]}|ksoftirqd/\\d+){found[3]}", pattern)
 
 
 def _is_any(line: str) -> bool:

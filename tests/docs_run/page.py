@@ -17,6 +17,8 @@ Comments of HTML say what a reader knows without them. Before a block, for this 
     What a machine does besides may be there too: events that the page does not show.
 ``<!-- not run: reason -->``
     For the few that cannot be: tests/unit/test_docs_commands.py has the list.
+``<!-- fails: REASON -->``
+    Its last command has to fail, the others not (a ping without an answer).
 ``<!-- file: NAME -->``
     Before a block of another language: a file with the block's text is made.
 
@@ -61,6 +63,7 @@ class Block:
     shown_without: frozenset[str] = frozenset()
     among_others: bool = False
     not_run: str | None = None
+    fails: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,12 @@ class _Said:
 
     sets: dict[str, frozenset[str]] = field(default_factory=dict)
     not_run: str | None = None
+    fails: bool = False
     file: str | None = None
 
 
 _COMMENT = re.compile(
-    r"<!-- (needs|shown with|shown without|shown among|not run|file|run): (.*) -->"
+    r"<!-- (needs|shown with|shown without|shown among|not run|fails|file|run): (.*) -->"
 )
 _FENCE = re.compile(r"(```+)\s*(\w*)$")
 _COMMAND = re.compile(r"([$#]) (.*)")
@@ -114,6 +118,8 @@ def _items(lines: list[str]) -> Iterator[Block | File]:
                 said.file = words
             elif what == "not run":
                 said.not_run = words
+            elif what == "fails":
+                said.fails = True
             elif what == "needs" and number == 1:
                 of_the_page = _names(words)
             else:
@@ -130,7 +136,7 @@ def _items(lines: list[str]) -> Iterator[Block | File]:
                 yield replace(block, needs=block.needs | of_the_page)
             elif said.file:
                 yield File(begin, said.file, "".join(f"{text}\n" for text in inside))
-            elif said.sets or said.not_run:
+            elif said.sets or said.not_run or said.fails:
                 raise PageError(f"{begin}: comments for commands before a block of none")
             said = _Said()
 
@@ -148,6 +154,7 @@ def _block(begin: int, lines: list[str], said: _Said) -> Block:
         said.sets.get("shown without", frozenset()),
         "shown among" in said.sets,
         said.not_run,
+        said.fails,
     )
 
 

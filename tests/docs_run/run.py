@@ -35,7 +35,7 @@ def run_page(
     ``missing`` says of a capability why it is not there, or None (lab.capabilities.CAPABILITIES).
     ``retis`` is that of ``checkout``. A problem is a command that fails or prints something else
     than the page shows; those after it are run all the same. A command that shows a line
-    ``Error: …`` has to fail.
+    ``Error: …`` has to fail, and the last of a block that the page says so of.
     """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="docs-run-") as name:
@@ -91,9 +91,10 @@ def _run_block(block: page.Block, compared: bool, started: Shell, time_limit: fl
         except ShellError as error:
             raise ShellError(f"{place}: {error}") from None
         shows_error = any(line.startswith("Error: ") for line in step.shown or ())
-        may_end_well = not shows_error or "|" in step.command  # a pipe ends as its last command
+        must_fail = block.fails and step is block.steps[-1]
+        must_fail |= shows_error and "|" not in step.command  # a pipe ends as its last command
         failed = ran.exit_code not in (0, _BROKEN_PIPE)
-        if compared and ((failed and not shows_error) or not (failed or may_end_well)):
+        if compared and ((must_fail and not failed) or (failed and not (must_fail or shows_error))):
             problems.append(f"{place}\nexit code {ran.exit_code}\n{shortened(ran.printed)}")
         elif (
             compared

@@ -64,6 +64,13 @@ def test_failing(tmp_path: Path) -> None:
     assert run(tmp_path, text).problems == []
 
 
+def test_the_last_of_a_block_fails(tmp_path: Path) -> None:
+    text = "<!-- fails: no answer -->\n```console\n$ {}\n$ {}\n```\n"
+    assert run(tmp_path, text.format("true", "false")).problems == []
+    assert len(run(tmp_path, text.format("false", "true")).problems) == 2
+    assert run(tmp_path, text.format("true", "false") + "```console\n$ false\n```\n").problems
+
+
 def test_needs(tmp_path: Path) -> None:
     text = "<!-- needs: {} -->\n```console\n$ false\n```\n"
     assert run(tmp_path, "\n" + text.format("here")).problems
@@ -149,6 +156,12 @@ def test_bad_pages(tmp_path: Path, text: str, problem: str) -> None:
         ("#2fa1a142108ffff88819d692000", "#1ffff88819d692000a"),
         ("(skb ffff888165900700)", "(skb ffff111116590070)"),
         ("bpf_prog_87eb67dd467c3383_x+0xa60", "bpf_prog_07eb67dd467c3383_x+0x1"),
+        ("4026532177 client", "4026533001 client"),
+        ("cache expires 598sec mtu 1400", "cache expires 9sec mtu 1400"),
+        (
+            "01:02:03 [INFO] 4 event(s), none lost",
+            "01:02:03 [INFO] 4 event(s)\n01:02:03 [WARN] 1 event(s) lost at the core's own probes",
+        ),
     ],
 )
 def test_masked(one: str, other: str) -> None:
@@ -165,6 +178,7 @@ def test_masked(one: str, other: str) -> None:
         ("drop (reason NO_SOCKET)", "drop (reason NOT_SPECIFIED)"),
         ("handle 5 drop", "handle 6 drop"),
         ("01:02:03 [INFO] x", "01:02:03 [WARN] x"),
+        ("1 event(s), none lost", "1 event(s)\n01:02:03 [WARN] 1 event(s) lost at x: ring full"),
     ],
 )
 def test_not_masked(one: str, other: str) -> None:
@@ -187,3 +201,9 @@ def test_messages_are_compared_apart() -> None:
     )
     assert masking.difference(shown, "02:00:00 [INFO] started\nevent\n") is not None
     assert masking.difference(shown, "02:00:00 [INFO] started\n02:00:00 [INFO] ended\n") is not None
+
+
+def test_the_kernels_thread_may_take_over() -> None:
+    shown = ("  ↳ 3250216169311 (0) [ping] 4217 [tp] x",)
+    assert masking.difference(shown, "  ↳ 3 (1) [ksoftirqd/1] 22 [tp] x") is None
+    assert masking.difference(shown, "  ↳ 3 (1) [bash] 22 [tp] x") is not None
