@@ -26,7 +26,8 @@ static int compare_facts(const void *a, const void *b)
 /* Sort rows of ROW or FACT words by all of these. */
 void rows_sort(u64 *rows, size_t count, size_t words)
 {
-	qsort(rows, count, words * sizeof(*rows), words == ROW ? compare_rows : compare_facts);
+	if (count) /* else there may be no address, which qsort() must have */
+		qsort(rows, count, words * sizeof(*rows), words == ROW ? compare_rows : compare_facts);
 }
 
 /* Add to the offsets of places, which are at a word of each row. */
