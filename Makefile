@@ -1,6 +1,6 @@
 # Each target is a script in scripts/; see CONTRIBUTING.md.
 
-.PHONY: help setup lint test bench demo clean
+.PHONY: help setup lint test bench fuzz soak demo clean
 
 help:
 	@echo 'make setup   install system packages and the virtual environment .venv'
@@ -8,6 +8,8 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make test    lint, then all tests, other kernels in QEMU included'
 	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
+	@echo 'make fuzz    damaged and hostile input for everything that reads (FUZZ_SECONDS=600)'
+	@echo 'make soak    collect for long under varying load: nothing grows (SOAK_SECONDS=1800)'
 	@echo 'make clean   remove what make made'
 
 setup:
@@ -22,10 +24,16 @@ test:
 bench: setup
 	@scripts/bench.sh
 
+fuzz: setup
+	@scripts/fuzz.sh
+
+soak: setup
+	@scripts/soak.sh
+
 demo: setup
 	@scripts/demo.sh
 
 clean:
 	rm -f retis_py/_compiled.so
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build retis.data*
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist build retis.data*
 	find bench retis_py tests -name __pycache__ -prune -exec rm -rf {} +

@@ -48,9 +48,7 @@ def _made(inputs: Sequence[bytes], target: Target, random: Random) -> bytes:
             return data
 
 
-def _changed(
-    data: bytes, others: Sequence[bytes], words: Sequence[bytes], random: Random
-) -> bytes:
+def _changed(data: bytes, others: Sequence[bytes], words: Sequence[bytes], random: Random) -> bytes:
     """The input with something cut, doubled, flipped, put in or taken from another."""
     at, end = sorted(random.randrange(len(data) + 1) for _ in range(2))
     if random.random() < 0.7:

@@ -23,7 +23,6 @@ from interop.compiled_comparison import (
     varied,
 )
 from interop.packet_strategies import repeatable
-
 from retis_py.process import sort
 
 _BETWEEN = b"\x1e"

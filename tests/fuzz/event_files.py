@@ -14,7 +14,6 @@ from fuzz.retis_command import Run, run
 from fuzz.target import Target, assert_safe
 from interop.compiled_comparison import TRAPS, lines_of_data, python_alone
 from interop.event_strategies import FULL, OVS_KINDS
-
 from retis_py import api
 from retis_py.cli import pcap, print, sort, spool_input, stats  # noqa: A004, F401 (instrumented)
 from retis_py.errors import EventFileError
@@ -102,9 +101,7 @@ def _seeds() -> Iterator[bytes]:
     startup, lines = lines_of_data()
     full = json.dumps(FULL, separators=(",", ":")).encode()
     kinds = [json.dumps({"common": FULL["common"], "ovs": kind}).encode() for kind in OVS_KINDS]
-    bodies = [
-        b"\n".join((startup, *lines[at : at + 4])) + b"\n" for at in range(0, len(lines), 4)
-    ]
+    bodies = [b"\n".join((startup, *lines[at : at + 4])) + b"\n" for at in range(0, len(lines), 4)]
     bodies += [startup + b"\n" + full + b"\n", startup + b"\n" + b"\n".join(kinds) + b"\n"]
     bodies.append(b"[" + startup + b"]\n[" + b",".join(lines[:3]) + b"]\n[" + full + b"]\n")
     for number, body in enumerate(bodies):

@@ -1,14 +1,14 @@
 """Packets as input of filters: our C, our use of libpcap's interpreter, and that itself agree."""
 
+import ctypes
 import tempfile
 from pathlib import Path
 
-from interop.native_filters import NativeFilters, Packets, interpret
-from interop.packet_builders import samples
-
 from fuzz.target import Target
+from interop.native_filters import NativeFilters, Packets, libpcap
+from interop.packet_builders import samples
 from retis_py.filters.cbpf import reach, translate
-from retis_py.filters.libpcap import LinkType, compile_expression
+from retis_py.filters.libpcap import InstructionStruct, LinkType, compile_expression
 from retis_py.filters.offline import OfflineFilter
 
 FILTERS = (
@@ -35,15 +35,21 @@ def target() -> Target:
     texts = [translate(program, f"f{number}") for number, program in enumerate(programs)]
     native = NativeFilters(Path(tempfile.mkdtemp(prefix="retis-fuzz-")), texts)
     offline = [OfflineFilter(expression) for expression in (*FILTERS, *LINK_FILTERS)]
+    interpreter = libpcap().bpf_filter
+    arrays = [(InstructionStruct * len(p))(*(InstructionStruct(*i) for i in p)) for p in programs]
 
     def check(data: bytes) -> None:
         packets = Packets([(data, len(data)), (data[: len(data) // 2], len(data))])
-        for number, program in enumerate(programs):
-            ours, theirs = native.verdicts(number, program, packets)
-            assert ours == theirs, number
+        given = packets.arguments()
+        ours = ctypes.create_string_buffer(packets.count)
+        theirs = ctypes.create_string_buffer(packets.count)
+        for number, array in enumerate(arrays):
+            native._lib.run(number, *given, ours)
+            native._lib.interpret(interpreter, array, *given, theirs)
+            assert ours.raw == theirs.raw, number
             if number < len(offline):
                 matches = bytes(offline[number].matches(*packet) for packet in packets.packets)
-                assert matches == theirs == bytes(interpret(program, packets)), number
+                assert matches == theirs.raw, number
 
     frames = [*samples().values()]
     return Target(check, [*frames, *(frame[14:] for frame in frames)], max_length=300)

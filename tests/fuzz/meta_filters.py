@@ -14,7 +14,7 @@ SEEDS = (
     b"(sk_buff.cloned && !sk_buff.nohdr) || sk_buff.dev.nd_net.net.ns.inum == 1",
     b"sk_buff._nfct:~0x7:nf_conn.mark != 3",
     b"sk_buff.sk.__sk_common.skc_num == 0x50",
-    b'sk_buff.head:u8 == 1 && sk_buff.dev.ifindex < -1',
+    b"sk_buff.head:u8 == 1 && sk_buff.dev.ifindex < -1",
 )
 _WORDS = ("sk_buff", ".dev", ".name", ".len", ".mark", ":0xff", ":~0x7:", "nf_conn", ".sk",
           ".cb", ".hash", ".protocol", " == ", " != ", " && ", " || ", "!", "(", ")", '"', "\\",

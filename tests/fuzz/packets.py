@@ -1,8 +1,7 @@
 """Bytes of packets as text, with and without the link layer, cut anywhere."""
 
-from interop.packet_builders import samples
-
 from fuzz.target import Target
+from interop.packet_builders import samples
 from retis_py.packet import packet_text
 
 

@@ -15,12 +15,13 @@ from retis_py.errors import RetisError
 from retis_py.events.escape import escape
 from retis_py.resources import profiles_dir
 
-_WORDS = ("version: 1.0\n", "name: ", "about: ", "collect:\n", "pcap:\n", "  - name: a\n",
-          "    when:\n", "      - type: symbol\n", "        exists: true\n", "      - type: version\n",
-          "        version: \">=5.14, <7\"\n", "    args:\n", "      probe: [a, b]\n", "~", "|\n",
-          "&a", "*a", "<<: ", "!!python/object", "!!binary ", "---\n", "...\n", "\t", "{", "}",
-          "[", "]", "- ", "? ", ": ", "1e400", "0o7", ".nan", "2026-01-01", "%YAML 1.1\n",
-          "\"\\u202e\"", "\\x1b")  # fmt: skip
+_WORDS = (
+    "version: 1.0\n", "name: ", "about: ", "collect:\n", "pcap:\n", "  - name: a\n", "    when:\n",
+    "      - type: symbol\n", "        exists: true\n", "      - type: version\n",
+    "        version: \">=5.14, <7\"\n", "    args:\n", "      probe: [a, b]\n", "~", "|\n", "&a",
+    "*a", "<<: ", "!!python/object", "!!binary ", "---\n", "...\n", "\t", "{", "}", "[", "]", "- ",
+    "? ", ": ", "1e400", "0o7", ".nan", "2026-01-01", "%YAML 1.1\n", "\"\\u202e\"", "\\x1b",
+)  # fmt: skip
 
 
 def target() -> Target:
@@ -30,7 +31,10 @@ def target() -> Target:
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        with suppress(RetisError, Exit), cli.make_context("retis", ["-p", str(path), "pcap"]) as top:
+        with (
+            suppress(RetisError, Exit),
+            cli.make_context("retis", ["-p", str(path), "pcap"]) as top,
+        ):
             for command in (collect_command, pcap_command):
                 # As far as options are understood; nothing is done.
                 try:

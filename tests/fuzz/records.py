@@ -6,6 +6,13 @@ An input is records one behind the other, each led by its size in two bytes.
 import struct
 from collections.abc import Iterator
 
+from fuzz.target import Target, assert_safe
+from retis_py.collectors.collector import Part
+from retis_py.collectors.registry import CollectorOptions, all_collectors
+from retis_py.collectors.skb import SkbPart
+from retis_py.events.event import encode
+from retis_py.events.text import TextFormat, event_text
+from retis_py.kernel.btf import Btf
 from unit.collect.test_json_decode import (
     KNOWN,
     Decoder,
@@ -16,14 +23,6 @@ from unit.collect.test_json_decode import (
     outcome,
 )
 from unit.collectors.openvswitch import OvsTypes, openvswitch
-
-from fuzz.target import Target, assert_safe
-from retis_py.collectors.collector import Part
-from retis_py.collectors.registry import CollectorOptions, all_collectors
-from retis_py.collectors.skb import SkbPart
-from retis_py.events.event import encode
-from retis_py.events.text import TextFormat, event_text
-from retis_py.kernel.btf import Btf
 
 _SIZE = struct.Struct("=H")
 

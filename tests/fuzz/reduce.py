@@ -1,5 +1,6 @@
 """An input that something was found with, made smaller while the same is found with it."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ def outcome(check: Check, data: bytes) -> str:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        faulthandler.disable()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_HANGS_AFTER)
         said = ""
@@ -49,7 +51,7 @@ def outcome(check: Check, data: bytes) -> str:
         os.write(writer, said.encode())
         os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as pipe:
+    with os.fdopen(reader, "rb") as pipe:
         said = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     return f"ended with {status}" if status else said

@@ -48,4 +48,3 @@ def run(*arguments: str | Path, is_text: bool = True) -> Run:
     if is_text:
         assert_safe(stdout.decode())
     return Run(code, stdout, stderr)
-

@@ -4,8 +4,8 @@
     python tests/fuzz/run_target.py NAME FILE...
     python tests/fuzz/run_target.py NAME --reduce FILE
 
-The first is guided by coverage (atheris, which is libFuzzer for Python) unless it is to be blind, and
-ends at the first finding. What is imported while a target is made ready is instrumented.
+The first is guided by coverage (atheris, which is libFuzzer for Python) unless it is to be blind,
+and ends at the first finding. What is imported while a target is made ready is instrumented.
 """
 
 import argparse

@@ -1,12 +1,10 @@
-"""Spools that were left behind, damaged: printed as far as they can be, or refused with one line."""
+"""Spools left behind, damaged: printed as far as they can be, or refused with one line."""
 
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-
-from unit.collect.spools import Ring, new_spool, record
 
 from fuzz.retis_command import run
 from fuzz.target import Target
@@ -20,6 +18,7 @@ from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart
 from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
+from unit.collect.spools import Ring, new_spool, record
 
 _WORDS = (b"CHNK", b"RETSPOOL", b'"rings":', b'"key":', b'"hidden":[', b'"collectors":{',
           b'"symbols":[[1,2,"a"]]', b'"programs":{"7":"a"}', b'"boot_id":"', b'"type":"usdt"',

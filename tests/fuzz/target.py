@@ -62,4 +62,4 @@ def assert_safe(text: str) -> None:
 
     for line in text.split("\n"):
         # Characters without a glyph, and those of private use, do nothing.
-        assert line.isprintable() or escape(line) == line, f"not escaped: {ascii(line)}"
+        assert line.isprintable() or escape(line) == line, f"not escaped: {line!a}"

@@ -8,7 +8,6 @@ from retis_py.events.event import Event, decode, encode
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.ovs_detrace import OvsDetrace, Ufid
 from retis_py.events.text import TextFormat, event_text
-from retis_py.kernel.unixctl import Unixctl
 from retis_py.kernel.vswitchd import ControlSocket, Vswitchd
 
 _BETWEEN = b"\x1e"
@@ -19,8 +18,10 @@ SEEDS = (
     b'{"id":3,"result":"Cache was not found for a\\ntable=0 cookie=1\\n","error":null}',
     b'{"id":1,"result":"a"}' + _BETWEEN + b'{"id":2,"result":"b"}' + _BETWEEN + b'{"id":3}',
 )
-_WORDS = (b'"id":1', b'"result":', b'"error":', b"null", b"\\u001b[2J", b"\\ud800", b"\xff", b"}",
-          b"{", b'"', b"UFID was not found", b"Cache was not found", b"\\n", b"[[[[[[[[[[[[[[")  # fmt: skip
+_WORDS = (
+    b'"id":1', b'"result":', b'"error":', b"null", b"\\u001b[2J", b"\\ud800", b"\xff", b"}", b"{",
+    b'"', b"UFID was not found", b"Cache was not found", b"\\n", b"[[[[[[[[[[[[[[",
+)  # fmt: skip
 
 
 def target() -> Target:
@@ -36,7 +37,7 @@ def check(data: bytes) -> None:
     for number in range(3):
         ours, theirs = socket.socketpair()
         with theirs:
-            client: Unixctl = daemon._unixctl
+            client = daemon._unixctl
             client.close()
             client._socket = ours
             theirs.sendall(answers[number] if number < len(answers) else b"")

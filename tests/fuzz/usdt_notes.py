@@ -3,12 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from unit.kernel.elf_builder import ARM64, CODE_ADDRESS, DATA_ADDRESS, ElfFile, note
-
 from fuzz.target import Target, assert_safe
 from retis_py.errors import MissingPrerequisite
 from retis_py.events.escape import escape
 from retis_py.kernel.usdt import read_probes
+from unit.kernel.elf_builder import ARM64, CODE_ADDRESS, DATA_ADDRESS, ElfFile, note
 
 _ARGUMENTS = (b"-4@%edi 8@-40(%rbp) 4@$5", b"8@8(%rax,%rbx,4) 1@%al -2@sym(%rip)",
               b"8@[sp, 16] -4@x1 4@-3", b"8@%rip(0x10) 4f@%xmm0")  # fmt: skip

@@ -2,9 +2,8 @@
 
 import json
 
-from interop.event_strategies import FULL, OVS_KINDS
-
 from fuzz.target import Target, assert_safe
+from interop.event_strategies import FULL, OVS_KINDS
 from retis_py.errors import UsageError
 from retis_py.events.escape import escape
 from retis_py.events.event import decode
@@ -28,9 +27,7 @@ SEEDS = (
 def target() -> Target:
     """See the module."""
     words = [b"==", b"!=", b"<=", b"~", b" in ", b"not ", b" and ", b" or ", b'"', b"'", b"(", b")"]
-    return Target(
-        check, SEEDS, [*words, *(f.path.encode() for f in comparable())], max_length=400
-    )
+    return Target(check, SEEDS, [*words, *(f.path.encode() for f in comparable())], max_length=400)
 
 
 def check(data: bytes) -> None:
