@@ -4,6 +4,7 @@ The first byte says which command; the rest is the file.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ from retis_py.events.text import TextFormat, event_text
 from retis_py.process import pcapng
 
 _WHERE = 'dev.name == "eth0" or packet.len > 60 and not skb-drop'
+_ANY_TEXT = re.compile(rb'("(?:comm|symbol|path|subsys|drop_reason|name|dpflow|\w+_name)":)"[^"]*"')
+_HOSTILE = rb'\1"\\u001b[2J\\u202e\\r\\n\\u0085\\u2028\\ufeff"'
 _OUT = "OUT"
 
 pcapng.event_schema_json = cache(event_schema_json)  # takes longer than all else
@@ -103,6 +106,9 @@ def _seeds() -> Iterator[bytes]:
     kinds = [json.dumps({"common": FULL["common"], "ovs": kind}).encode() for kind in OVS_KINDS]
     bodies = [b"\n".join((startup, *lines[at : at + 4])) + b"\n" for at in range(0, len(lines), 4)]
     bodies += [startup + b"\n" + full + b"\n", startup + b"\n" + b"\n".join(kinds) + b"\n"]
+    # No text of any section may do anything to a terminal.
+    hostile = [_ANY_TEXT.sub(_HOSTILE, each) for each in (full, *lines[:4])]
+    bodies.append(b"\n".join((startup, *hostile)) + b"\n")
     bodies.append(b"[" + startup + b"]\n[" + b",".join(lines[:3]) + b"]\n[" + full + b"]\n")
     for number, body in enumerate(bodies):
         for command in range(number % 2, len(COMMANDS), 2):

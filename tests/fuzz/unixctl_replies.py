@@ -11,7 +11,14 @@ from retis_py.events.text import TextFormat, event_text
 from retis_py.kernel.vswitchd import ControlSocket, Vswitchd
 
 _BETWEEN = b"\x1e"
+_KNOWS = b'{"id":1,"result":"dpctl/get-flow [dp] ufid\\n ofproto/detrace UFID","error":null}'
+_FLOW = b'{"id":2,"result":"recirc_id(0),in_port(1), actions:2","error":null}'
+_RULES = b'{"id":3,"result":"bridge br0\\ntable=0 cookie=1 actions=drop\\n","error":null}'
+_HOSTILE = b'{"id":%d,"result":"\\u001b[2J \\u202e\\r\\n \\u0085\\u2028","error":null}'
 SEEDS = (
+    _BETWEEN.join((b"", _HOSTILE % 2, _HOSTILE % 3)),
+    _KNOWS + _BETWEEN + _FLOW + _BETWEEN + _RULES,
+    _BETWEEN + _FLOW + _BETWEEN + b'{"id":3,"result":"Cache was not found for a\\ntable=0\\n"}',
     b'{"id":1,"result":"dpctl/get-flow [dp] ufid\\n ofproto/detrace UFID","error":null}',
     b'{"id":2,"result":"recirc_id(0),in_port(1), actions:2","error":null}',
     b'{"id":2,"error":"getting flow (No such file or directory)"}',
