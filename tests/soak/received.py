@@ -2,42 +2,44 @@
 
 import base64
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 _NUMBER = 8  # bytes of a datagram's number
 _HEADERS = 14 + 20 + 8  # Ethernet, IPv4, UDP
+_PROTOCOL, _UDP = 23, 17
 _PORT = slice(36, 38)
 _DATA = re.compile(rb'"packet":\{"len":\d+,"capture_len":\d+,"data":"([^"]*)"')
 
 
 class Received:
-    """What one probe saw of a load: which numbers, and how often any came twice."""
+    """What one probe saw of a load: which numbers, how often any came twice, and of other packets.
 
-    def __init__(self, path: Path, symbol: str, namespace: int, port: int) -> None:
-        self.twice = 0
+    ``namespaces`` are those that count; a number is that of a datagram to ``port``.
+    """
+
+    def __init__(self, path: Path, symbol: str, namespaces: Iterable[int], port: int) -> None:
         self.events = 0  # of all probes
-        self.count = 0
+        self.packets = 0  # at the probe, in these namespaces
+        self.numbers = 0
+        self.twice = 0
+        self.files = 0  # that were read
         self._path = path
         self._symbol = b'"symbol":"%b"' % symbol.encode()
-        self._namespace = re.compile(rb'"netns":\{[^}]*"inum":%d\b' % namespace)
+        inums = b"|".join(b"%d" % each for each in namespaces)
+        self._namespace = re.compile(rb'"netns":\{[^}]*"inum":(?:%b)\b' % inums)
         self._port = port.to_bytes(2, "big")
         self._seen = bytearray()
-        self._next = 0
 
     def read(self, *, ended: bool = False) -> None:
         """Read the files that are complete: those behind which there is another, or all."""
-        while (path := self._file(self._next)).exists():
-            if not ended and not self._file(self._next + 1).exists():
+        while (path := self._file(self.files)).exists():
+            if not ended and not self._file(self.files + 1).exists():
                 return
             for line in path.read_bytes().splitlines()[1:]:
                 self._add(line)
             path.unlink()
-            self._next += 1
-
-    @property
-    def files(self) -> int:
-        """How many were read."""
-        return self._next
+            self.files += 1
 
     def _file(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
@@ -46,15 +48,15 @@ class Received:
         self.events += 1
         if self._symbol not in line or not self._namespace.search(line):
             return
+        self.packets += 1
         found = _DATA.search(line)
         assert found, line
         packet = base64.b64decode(found[1])
-        # An ICMP error carries no number; TCP has no datagrams.
-        if packet[23] != 17 or packet[_PORT] != self._port:
+        if packet[_PROTOCOL] != _UDP or packet[_PORT] != self._port:
             return
         number = int.from_bytes(packet[_HEADERS : _HEADERS + _NUMBER], "big")
         if number >= len(self._seen):
             self._seen.extend(bytes(number + 1 - len(self._seen)))
         self.twice += self._seen[number]
-        self.count += not self._seen[number]
+        self.numbers += not self._seen[number]
         self._seen[number] = 1
