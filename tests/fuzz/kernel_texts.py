@@ -51,7 +51,7 @@ def target() -> Target:
             assert value is None or isinstance(value, str)
 
     seeds = [b"\1" + _RULES, b"\0" + _CONFIG, b"\0" + gzip.compress(_CONFIG, mtime=0)]
-    return Target(check, seeds, _WORDS, max_length=1500)
+    return Target(check, seeds, _WORDS, max_length=6000)
 
 
 def _rules(data: bytes) -> None:
