@@ -2,23 +2,24 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 _NUMBER = 8  # bytes of a datagram's number
 _HEADERS = 14 + 20 + 8  # Ethernet, IPv4, UDP
 _PROTOCOL, _UDP = 23, 17
 _PORT = slice(36, 38)
+_NAMESPACE = re.compile(rb'"netns":\{[^}]*"inum":(\d+)')
 _DATA = re.compile(rb'"packet":\{"len":\d+,"capture_len":\d+,"data":"([^"]*)"')
 
 
 class Received:
     """What one probe saw of a load: which numbers, how often any came twice, and of other packets.
 
-    ``namespaces`` are those that count; a number is that of a datagram to ``port``.
+    ``namespaces`` are those that count; a number is that of a datagram to ``port``, in the first.
     """
 
-    def __init__(self, path: Path, symbol: str, namespaces: Iterable[int], port: int) -> None:
+    def __init__(self, path: Path, symbol: str, namespaces: Sequence[int], port: int) -> None:
         self.events = 0  # of all probes
         self.packets = 0  # at the probe, in these namespaces
         self.numbers = 0
@@ -26,8 +27,7 @@ class Received:
         self.files = 0  # that were read
         self._path = path
         self._symbol = b'"symbol":"%b"' % symbol.encode()
-        inums = b"|".join(b"%d" % each for each in namespaces)
-        self._namespace = re.compile(rb'"netns":\{[^}]*"inum":(?:%b)\b' % inums)
+        self._namespaces = namespaces
         self._port = port.to_bytes(2, "big")
         self._seen = bytearray()
 
@@ -46,9 +46,13 @@ class Received:
 
     def _add(self, line: bytes) -> None:
         self.events += 1
-        if self._symbol not in line or not self._namespace.search(line):
+        if self._symbol not in line or not (namespace := _NAMESPACE.search(line)):
+            return
+        if int(namespace[1]) not in self._namespaces:
             return
         self.packets += 1
+        if int(namespace[1]) != self._namespaces[0]:
+            return
         found = _DATA.search(line)
         assert found, line
         packet = base64.b64decode(found[1])

@@ -36,7 +36,8 @@ from soak.measured import TrackedPackets, descriptors, processes, resident, spoo
 from soak.received import Received
 from soak.trend import Trend, second_half
 
-PORT = 41900
+# A run of its own: lost events do not tell whose packets they were of.
+PORT = 10_000 + os.getpid() % 5_000 * 4
 PROBE = "net:net_dev_start_xmit"  # once for each packet, in the namespace that sends it
 CYCLE = 5  # s
 _LOAD = (
@@ -86,14 +87,14 @@ def _soak(path: Path, seconds: float) -> int:
     series = Series()
     with _network() as network, _servers(network.link):
         link = network.link
-        numbers = [namespace_number(host) for host in (link.left, link.right)]
+        numbers = [namespace_number(end) for end in network.ends]
         received = Received(path, PROBE, numbers, PORT)
         with cli.background(*_collect(path, network)) as running, _load(link) as load:
-            before = _packets(link)
+            before = _packets(network)
             driver = Driver(running.process.pid, load, network)
             _measure(driver, series, received, seconds)
             time.sleep(_CLOSES_WITHIN)
-            packets = _packets(link) - before
+            packets = _packets(network) - before
             result = running.stop()
         received.read(ended=True)
     print(result.stderr, end="", file=sys.stderr)
@@ -106,9 +107,13 @@ def _soak(path: Path, seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Two hosts, and what is between them where that is not a cable."""
+    """Two hosts, and what is between them where that is not a cable.
+
+    ``ends`` are all devices that send, the left host's first.
+    """
 
     link: netns.Pair
+    ends: tuple[netns.Host, ...]
     switch: ovs.Switch | None = None
 
 
@@ -116,10 +121,11 @@ class Network:
 def _network() -> Iterator[Network]:
     if capabilities.CAPABILITIES["openvswitch"]() is not None:
         with netns.pair(ipv6=False) as link:
-            yield Network(link)
+            yield Network(link, (link.left, link.right))
         return
     with ovs.bridge() as bridge:
-        yield Network(netns.Pair(*bridge.hosts[:2]), bridge.switch)
+        ports = [netns.Host(bridge.switch.ns, port, "", "", "") for port in bridge.ports]
+        yield Network(netns.Pair(*bridge.hosts), (*bridge.hosts, *ports), bridge.switch)
 
 
 def _collect(path: Path, network: Network) -> list[str | Path]:
@@ -139,6 +145,9 @@ def _collect(path: Path, network: Network) -> list[str | Path]:
 def _servers(link: netns.Pair) -> Iterator[None]:
     script = str(Path(traffic.__file__))
     right = link.right
+    # No filter for ports matches ICMP errors, which would be sent for datagrams to a closed port.
+    right.run("nft", "table ip quiet {\nchain out {\ntype filter hook output priority 0;"
+                     " ip protocol icmp drop;\n}\n}")  # fmt: skip
     with (
         right.background("/usr/bin/python3", script, "drain", str(PORT)),
         right.background("/usr/bin/python3", script, "stream", str(PORT + 1), str(1 << 60)),
@@ -232,16 +241,13 @@ def _take(pid: int, series: Series) -> None:
     series.add("spool", "on disk", spool_size(pid))
 
 
-def _packets(link: netns.Pair) -> int:
-    """Count what both hosts have sent, ICMP errors left out, which no filter for ports matches."""
+def _packets(network: Network) -> int:
+    """Count what all devices have sent, by the kernel's own counters."""
     total = 0
-    for host in (link.left, link.right):
-        folder = f"/sys/class/net/{host.dev}/statistics"
+    for end in network.ends:
+        folder = f"/sys/class/net/{end.dev}/statistics"
         names = [f"{folder}/tx_packets", f"{folder}/tx_dropped"]
-        total += sum(map(int, host.run("cat", *names).stdout.split()))
-        lines = host.run("cat", "/proc/net/snmp").stdout.splitlines()
-        members, values = [line.split() for line in lines if line.startswith("Icmp: ")]
-        total -= int(values[members.index("OutMsgs")])
+        total += sum(map(int, end.run("cat", *names).stdout.split()))
     return total
 
 
