@@ -58,7 +58,7 @@ _MIB = 1 << 20
 
 # What may be there more at the end of the second half than at its begin without being a trend.
 _SHORT = 600.0  # s: until then Python and the kernel are still warming up
-_ALLOWED = {"resident": _MIB // 4, "descriptors": 0, "entries": 64, "spool": _MIB // 4}
+_ALLOWED = {"resident": _MIB // 8, "descriptors": 0, "entries": 64, "spool": _MIB // 4}
 _ALLOWED_AT_FIRST = _ALLOWED | {"resident": 2 * _MIB, "spool": _MIB}
 
 
