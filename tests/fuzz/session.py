@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:1] = [str(ROOT), str(ROOT / "tests")]
 
-from fuzz.target import SANITIZED, TARGETS
+from fuzz.target import NEED_COMPILER, SANITIZED, TARGETS
 
 _GUIDED = importlib.util.find_spec("atheris") is not None
 _PROGRAM = ROOT / "tests/fuzz/run_target.py"
@@ -52,6 +53,9 @@ def main() -> int:
     folder: Path = options.folder.absolute()
     (folder / "findings").mkdir(parents=True, exist_ok=True)
     names = options.only or list(TARGETS)
+    if shutil.which("cc") is None:
+        print(f"fuzz: there is no C compiler, without: {', '.join(sorted(NEED_COMPILER))}")
+        names = [name for name in names if name not in NEED_COMPILER]
     jobs = len(os.sched_getaffinity(0))
     unit = options.seconds * min(jobs, len(names)) / sum(TARGETS[name] for name in names)
     memory = Path("/dev/shm")  # files of an input each; disks are slow

@@ -42,6 +42,8 @@ TARGETS = {
 SANITIZED = {"compiled_memory": "compiled_part"}
 """Those that run C of ours, compiled with sanitizers, and whose inputs they begin with."""
 
+NEED_COMPILER = {"compiled_part", "compiled_memory", "filtered_packets"}
+
 
 def load(name: str) -> Target:
     """Make a target ready; takes seconds where it compiles something."""
