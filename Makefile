@@ -1,6 +1,6 @@
 # Each target is a script in scripts/; see CONTRIBUTING.md.
 
-.PHONY: help setup lint test bench demo docs image clean
+.PHONY: help setup lint test bench fuzz soak demo docs image clean
 
 help:
 	@echo 'make setup   install system packages and the virtual environment .venv'
@@ -10,6 +10,8 @@ help:
 	@echo 'make image   build the container image, where podman or docker runs'
 	@echo 'make bench   capture, cost in the kernel, decoding, start-up, post-processing'
 	@echo 'make docs    the documentation as a site in build/site, and the manual pages'
+	@echo 'make fuzz    damaged and hostile input for everything that reads (FUZZ_SECONDS=600)'
+	@echo 'make soak    collect for long under varying load: nothing grows (SOAK_SECONDS=1800)'
 	@echo 'make clean   remove what make made'
 
 setup:
@@ -24,6 +26,12 @@ test:
 bench: setup
 	@scripts/bench.sh
 
+fuzz: setup
+	@scripts/fuzz.sh
+
+soak: setup
+	@scripts/soak.sh
+
 demo: setup
 	@scripts/demo.sh
 
@@ -35,5 +43,5 @@ docs: setup
 
 clean:
 	rm -f retis_py/_compiled.so
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build retis.data*
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz dist build retis.data*
 	find bench retis_py tests -name __pycache__ -prune -exec rm -rf {} +

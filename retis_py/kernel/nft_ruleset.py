@@ -24,7 +24,8 @@ kernel for each set without a name, and for 10,000 of these it takes long."""
 POLICY = "policy"
 """Stands in place of a rule's handle for a base chain's own line."""
 
-_TABLE = re.compile(r"table (\w+) (.+) \{ # handle (\d+)\b.*")
+# A handle has 64 bits; Python makes no numbers of some thousand digits.
+_TABLE = re.compile(r"table (\w+) (.+) \{ # handle (\d{1,19})\b.*")
 _CHAIN = re.compile(r"\tchain (.+) \{ # handle \d+\b.*")
 _HANDLE = re.compile(r" # handle (\d+)$")
 _BASE = re.compile(r"\t\ttype \w+ hook ")

@@ -237,6 +237,7 @@ def main() -> None:
     end = time.monotonic() + seconds
     count = 0
     with TemporaryDirectory() as folder:
+        compare_sorting(Path(folder) / "events", startup, [])  # no rows at all
         while time.monotonic() < end:
             jobs = Jobs(random.choice(FORMATS), keep_going=random.random() < 0.5)
             pieces = [varied([startup, *lines], random) for _ in range(100)]
