@@ -53,6 +53,11 @@ class UserProbes:
         self._numbers = 0
         self._next = 0.0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether any are asked for."""
+        return bool(self._requests)
+
     def attach(self) -> list[Attached]:
         """Attach to all programs that run; says so where there are none."""
         attached = self._look()
