@@ -71,6 +71,12 @@ class SymbolTable:
             self._opened = _Opened(self._path)
         return self._opened.descriptors if self._opened else ()
 
+    def close(self) -> None:
+        """Close what was opened; the file is then opened again when it is to be read."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
     def resolve(self, address: int) -> str:
         """Return ``symbol+0xoffset``, or ``0xaddress`` where no symbol covers the address.
 
@@ -201,6 +207,10 @@ class _Opened:
         self._file = path.open("rb", buffering=0)
         self._lock = os.memfd_create("retis-symbols")
         self.descriptors = (self._file.fileno(), self._lock)
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock)
 
     def __enter__(self) -> BinaryIO:
         fcntl.lockf(self._lock, fcntl.LOCK_EX)

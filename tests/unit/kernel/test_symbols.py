@@ -229,6 +229,7 @@ def test_opened_before_it_could_not_be_read_any_more(path: Path) -> None:
     assert table.resolve(0xFFFFFFFF81000110) == "ip_rcv+0x10"
     for descriptor in descriptors:
         os.fstat(descriptor)
+    table.close()
 
 
 def test_opened_and_read_by_several_processes(path: Path) -> None:
@@ -247,6 +248,7 @@ def test_opened_and_read_by_several_processes(path: Path) -> None:
             os._exit(0 if good else 1)
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    table.close()
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
