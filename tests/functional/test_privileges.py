@@ -16,6 +16,7 @@ import pytest
 
 from lab import capabilities, cli, unprivileged
 from lab.collection import temporary_path
+from lab.emulation import fast_machine_only
 from lab.netns import wait_until
 from lab.unprivileged import NOBODY
 from retis_py.kernel.capabilities import Capability
@@ -106,6 +107,7 @@ def test_root_goes_on_with_none(tmp_path: Path) -> None:
     assert left_of("-p", "dropmon", "collect", "-o", tmp_path / "out") == (0, 0)
 
 
+@fast_machine_only
 def test_text_with_stacks(tmp_path: Path) -> None:
     """Addresses are resolved by what was opened before."""
     with cli.background("-p", "dropmon", "collect", "--print", "-o", tmp_path / "out") as running:
@@ -118,6 +120,7 @@ def test_text_with_stacks(tmp_path: Path) -> None:
     assert "unresolved" not in result.stderr
 
 
+@fast_machine_only
 def test_command_keeps_roots_privileges(tmp_path: Path) -> None:
     """And may become another user's: it is told to end all the same."""
     status = tmp_path / "status"
@@ -204,6 +207,7 @@ DROPPED = "from socket import *; socket(AF_INET, SOCK_DGRAM).sendto(b'x' * 900, 
 SEND = f"python3 -c {shlex.quote(f'for _ in range(20): exec({DROPPED!r})')}"
 
 
+@fast_machine_only
 def test_files_are_the_calling_users(home: Path, sudo: None) -> None:
     """In that user's folder, where root without its privileges may not write."""
     out = home / "out"
@@ -215,6 +219,7 @@ def test_files_are_the_calling_users(home: Path, sudo: None) -> None:
     assert whose(home / "sorted") == (NOBODY, NOBODY, 0o600)
 
 
+@fast_machine_only
 def test_rotated_files_are_the_calling_users(home: Path, sudo: None) -> None:
     arguments = ("-p", "dropmon", "collect", "-o", home / "out", "--out-rotate", "4kB")
     result = cli.retis(*arguments, "--cmd", SEND)
@@ -223,6 +228,7 @@ def test_rotated_files_are_the_calling_users(home: Path, sudo: None) -> None:
     assert {whose(path) for path in home.iterdir()} == {(NOBODY, NOBODY, 0o600)}
 
 
+@fast_machine_only
 def test_link_in_a_shared_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
@@ -239,6 +245,7 @@ def test_link_in_a_shared_folder_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_text() == "precious"
 
 
+@fast_machine_only
 @pytest.mark.parametrize("name", ["/dev/null", "/dev/stdout"])
 def test_devices(name: str) -> None:
     result = cli.retis("-p", "dropmon", "collect", "-o", name, "--cmd", "true")
@@ -247,6 +254,7 @@ def test_devices(name: str) -> None:
         assert "startup" in json.loads(result.stdout.splitlines()[0])
 
 
+@fast_machine_only
 def test_installed_where_only_the_user_may_look(home: Path) -> None:
     """What is imported late is there when root can no longer look."""
     for name in ("retis_py", "bpf", "profiles"):
