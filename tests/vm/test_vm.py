@@ -29,7 +29,6 @@ ONCE = (
     "test_ovs_enrich.py",
     "test_ovs_lab.py",
     "test_ifdump.py",
-    "test_privileges.py::test_four_capabilities_go_too",
     "test_privileges.py::test_functional_tests_with_few_capabilities[collect_drop]",
     "test_privileges.py::test_functional_tests_with_few_capabilities[ct]",
     "test_privileges.py::test_functional_tests_with_few_capabilities[ifdump]",
