@@ -254,9 +254,10 @@ def _touch(path: Path | None) -> None:
     if path is None:
         return
     try:
-        os.close(create(path, mode=_FOR_ALL))
-    except FileExistsError:
-        os.utime(path, follow_symlinks=False)
+        try:
+            os.close(create(path, mode=_FOR_ALL))
+        except FileExistsError:
+            os.utime(path, follow_symlinks=False)
     except OSError as error:
         raise RetisError(f"cannot touch the ready file {path}: {error.strerror}") from error
 
