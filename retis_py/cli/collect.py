@@ -216,7 +216,7 @@ def collect_command(
     """Trace packets on the running kernel.
 
     Without options packets are shown as they come in and go out of network devices, and where
-    they are dropped. Needs root.
+    they are dropped. Needs root, or the capabilities that 'retis inspect' names.
     """
     if out_rotate is not None and out is None:
         raise UsageError("--out-rotate is about files: give -o too, or '-o FILE'")

@@ -1,6 +1,7 @@
 """What ``retis collect`` does: plan, attach, hand events on, and say at the end what was lost."""
 
 import logging
+import os
 import shlex
 import sys
 import time
@@ -21,9 +22,10 @@ from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.prerequisites import check_collecting
+from retis_py.collect.privileges import give_up_privileges, locked_memory, removes_from
 from retis_py.collect.rings import choose_rings
 from retis_py.collect.session import Session
-from retis_py.collect.spool import create_spool
+from retis_py.collect.spool import Spool, create_spool
 from retis_py.collectors.nft_verdicts import DEFAULT_NFT_VERDICTS, parse_nft_verdicts
 from retis_py.collectors.registry import CollectorOptions
 from retis_py.collectors.skb import SkbPart, parse_skb_sections
@@ -33,7 +35,10 @@ from retis_py.events.event import Event, encode
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
+from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host, clock_monotonic_offset
+from retis_py.kernel.tracefs import Tracefs
+from retis_py.private_files import create
 from retis_py.probes.probe import parse_probe
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ RETIS_VERSION = f"v1.7.0+retis-py.{__version__}"
 """What event files say they were written by: retis 1.7 reads it as its own."""
 
 _LONG = 60.0  # s
+_FOR_ALL = 0o644  # there is nothing in it
 _INTERRUPTED = 128 + 2  # exit code: SIGINT, as a shell reports it
 
 
@@ -114,12 +120,14 @@ class Collection:
             self._text_format = replace(self._text_format, link_layer=True)
         self._clock = clock_monotonic_offset()
         self._status = StatusLine()
+        self._unmounts = False
 
     def run(self, compiler: Compiler | None) -> None:
         """Collect; without a compiler only print the program."""
         if compiler is not None:
             check_collecting(self._host, self._options.perf_buffer)
         with self._host.tracefs(self._options.allow_system_changes) as tracefs:
+            self._unmounts = Tracefs.is_ours(self._host.root)
             plan = make_plan(self._plan_options, self._host, tracefs)
             if compiler is None:
                 click.echo(plan.program.text)
@@ -175,7 +183,14 @@ class Collection:
             _touch(options.ready_file)
             if options.cmd is not None:
                 stop.run(options.cmd)
-            running = RunningCollection(session, spool, decoder, stop, self._status)
+            running = RunningCollection(
+                session,
+                spool,
+                decoder,
+                stop,
+                self._status,
+                give_up_privileges=lambda: self._give_up_privileges(plan, session, spool),
+            )
             losses = running.run()
             _report(spool.control.events, losses)
             if decoder.pieces:
@@ -191,6 +206,20 @@ class Collection:
             running.report_unread()
             if running.interrupted:
                 raise click.exceptions.Exit(_INTERRUPTED)
+
+    def _give_up_privileges(self, plan: Plan, session: Session, spool: Spool) -> None:
+        """Go on with what draining, and what is undone at the end, need."""
+        kept = session.privileges | locked_memory()
+        for collector in plan.collectors:
+            kept |= collector.needs_to_undo
+        if self._unmounts:
+            kept |= {Capability.SYS_ADMIN}
+        if self._options.cmd is not None:
+            kept |= {Capability.KILL}  # it may be told to end, and may have become another user's
+        trials = session.trials
+        if spool.path is not None:
+            trials += removes_from(spool.path.parent)
+        give_up_privileges(kept, trials)
 
     def _run_collectors(self, plan: Plan, closing: ExitStack) -> None:
         for collector in plan.collectors:
@@ -225,7 +254,10 @@ def _touch(path: Path | None) -> None:
     if path is None:
         return
     try:
-        path.touch()
+        try:
+            os.close(create(path, mode=_FOR_ALL))
+        except FileExistsError:
+            os.utime(path, follow_symlinks=False)
     except OSError as error:
         raise RetisError(f"cannot touch the ready file {path}: {error.strerror}") from error
 

@@ -6,17 +6,18 @@ import os
 from retis_py.cli.outputs import Outputs
 from retis_py.cli.running import WantedOutput
 from retis_py.collect.channel import Channel, Failed, Functions
-from retis_py.collect.decoder_process import give_up_privileges
 from retis_py.collect.decoding import Decoding, Enricher
 from retis_py.collect.decoding_pool import choose_helpers
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.own_symbols import OwnSymbols
 from retis_py.collect.plan import Plan
+from retis_py.collect.privileges import Trial, give_up_privileges, writes_to
 from retis_py.collect.probe_stack import StackWatcher
 from retis_py.collect.spool import Spool
 from retis_py.errors import RetisError
+from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host
-from retis_py.kernel.libc import CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_SYSLOG
+from retis_py.private_files import calling_user
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +44,18 @@ def decode_spool(
             plan.stack_probing.show_all,
         )
     has_stacks = watcher is not None or any(probe.stack for probe in plan.probes)
-    kept = [CAP_SYSLOG] if has_stacks else []  # to see addresses in /proc/kallsyms
-    if outputs.creates_files:
-        kept.append(CAP_DAC_OVERRIDE)
+    shared = host.symbols.open() if has_stacks else ()
+    kept: list[Capability] = []
+    trials: list[Trial] = []
+    if outputs.creates_files and wanted.out is not None:
+        trials.append(writes_to(wanted.out.parent))
+        if calling_user() is not None:
+            kept.append(Capability.CHOWN)  # the files are to be that user's
     enricher = None
     if wanted.enrich_rate is not None:
         enricher = _enricher(wanted.enrich_rate)
         # Sockets are another user's, and in another mount namespace.
-        kept += [CAP_DAC_OVERRIDE, CAP_SYS_PTRACE]
+        kept += [Capability.DAC_OVERRIDE, Capability.SYS_PTRACE]
     helpers = wanted.decoders
     if helpers is None:
         helpers = choose_helpers(len(os.sched_getaffinity(0)))
@@ -61,11 +66,12 @@ def decode_spool(
         JsonDecoder(plan.program.parts, plan.probes, symbols.resolve),
         outputs,
         symbols=symbols,
-        give_up_privileges=lambda: give_up_privileges(kept),
+        give_up_privileges=lambda: give_up_privileges(kept, trials),
         watcher=watcher,
         enricher=enricher,
         limit=wanted.limit,
         helpers=helpers,
+        shared=shared,
     )
     try:
         cut_off = decoding.run()

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from retis_py.errors import RetisError, UsageError
 from retis_py.events.escape import escape
+from retis_py.private_files import create, open_for_writing, resolve
 
 _BUFFER_SIZE = 256 << 10
 
@@ -20,19 +21,20 @@ _BUFFER_SIZE = 256 << 10
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that becomes ``path`` at the end of the block.
 
-    Until then, and for good if the block fails, what is there stays as it is. A link is followed,
-    and a file's mode kept. A FIFO or device is written to at once.
+    Until then, and for good if the block fails, what is there stays as it is. A link is followed
+    where that is safe (retis_py/private_files.py); a file's mode and owner are kept, a new one is
+    this user's alone. A FIFO or device is written to at once.
 
     Raises:
         RetisError: the file cannot be created or written.
     """
     try:
-        mode = _mode(path)
-        if mode is None or stat.S_ISREG(mode):
-            with _replacing_regular(Path(os.path.realpath(path)), mode) as file:
+        target = resolve(path)
+        if target.status is None or stat.S_ISREG(target.status.st_mode):
+            with _replacing_regular(target.path, target.status) as file:
                 yield file
         else:
-            with path.open("wb") as file:
+            with os.fdopen(open_for_writing(path), "wb") as file:
                 yield file
     except BrokenPipeError:
         raise
@@ -77,22 +79,17 @@ def binary_stdout(what: str) -> BinaryIO:
     return sys.stdout.buffer
 
 
-def _mode(path: Path) -> int | None:
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return None
-
-
 @contextmanager
-def _replacing_regular(target: Path, mode: int | None) -> Iterator[BinaryIO]:
-    if mode is not None and not os.access(target, os.W_OK):
+def _replacing_regular(target: Path, old: os.stat_result | None) -> Iterator[BinaryIO]:
+    if old is not None and not os.access(target, os.W_OK):
         raise PermissionError(0, "it may not be written")
     partial = target.with_name(f".retis-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with partial.open("xb", buffering=_BUFFER_SIZE) as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+        with os.fdopen(create(partial), "wb", buffering=_BUFFER_SIZE) as file:
+            if old is not None:
+                with contextlib.suppress(OSError):  # not ours: then it becomes ours
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
             yield file
         partial.replace(target)
     except BaseException:

@@ -4,6 +4,7 @@ The process that the user started drains the rings; the other one decodes (decod
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def start_decoder(plan: Plan, host: Host, spool: Spool, wanted: WantedOutput) ->
 
 
 class RunningCollection:
-    """Drains until something says stop, then waits for the decoder."""
+    """Drains until something says stop, then waits for the decoder.
+
+    ``give_up_privileges`` is called before anything is drained.
+    """
 
     def __init__(
         self,
@@ -64,12 +68,15 @@ class RunningCollection:
         decoder: DecoderProcess,
         stop: Stop,
         status: StatusLine,
+        *,
+        give_up_privileges: Callable[[], None],
     ) -> None:
         self._session = session
         self._spool = spool
         self._decoder = decoder
         self._stop = stop
         self._status = status
+        self._give_up_privileges = give_up_privileges
         self.interrupted = False
         """Whether decoding was cut short by a signal, so that not all is in the outputs."""
 
@@ -123,6 +130,7 @@ class RunningCollection:
     def _drain(self) -> bool:
         """Collect until it is over; return whether that is because no more events are wanted."""
         raise_priority()
+        self._give_up_privileges()
         try:
             return self._drain_until_over()
         finally:

@@ -16,7 +16,6 @@ from pathlib import Path
 from retis_py import errors
 from retis_py.collect.channel import Channel, Done, Failed, Gone, Message, channel_pair
 from retis_py.errors import RetisError
-from retis_py.kernel.libc import keep_capabilities
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +118,6 @@ class DecoderProcess:
                 return os.waitpid(pid, 0)[1]
             except ChildProcessError:
                 return None
-
-
-def give_up_privileges(kept: Collection[int]) -> None:
-    """Give up all capabilities but these: decoding what others sent needs none."""
-    try:
-        keep_capabilities(kept)
-    except OSError as error:
-        log.debug("capabilities are kept: %s", error.strerror)
 
 
 def _run(decode: Callable[[Channel], int], channel: Channel, descriptors: Collection[int]) -> None:

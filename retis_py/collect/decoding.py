@@ -6,7 +6,7 @@ behind it has helpers (decoding_pool.py): it reads, merges and writes, and they 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import Protocol
@@ -90,7 +90,7 @@ class Decoding:
 
     ``symbols`` are those that ``decoder`` resolves by. ``limit`` is how many events are wanted at
     most. ``give_up_privileges`` is called once the outputs are open. ``helpers`` is how many other
-    processes may decode, too.
+    processes may decode, too; ``shared`` are the descriptors that ``decoder`` needs there.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Decoding:
         enricher: Enricher | None = None,
         limit: int | None = None,
         helpers: int = 0,
+        shared: Collection[int] = (),
     ) -> None:
         self._descriptor = spool.descriptor
         self._control = spool.control
@@ -117,7 +118,7 @@ class Decoding:
         self._watcher = watcher
         self._enricher = enricher
         self._limit = limit
-        self._pool = DecodingPool(decoder, helpers)
+        self._pool = DecodingPool(decoder, helpers, shared)
         self._at = FIRST_CHUNK
         self._merge = Merge(1, self._control.decoded)
         self._orphaned = False

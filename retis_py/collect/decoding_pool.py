@@ -10,7 +10,7 @@ import mmap
 import struct
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -53,11 +53,17 @@ def choose_helpers(cpus: int) -> int:
 
 
 class DecodingPool:
-    """Up to ``number`` helpers, which decode as ``decoder`` would; none before ``start``."""
+    """Up to ``number`` helpers, which decode as ``decoder`` would; none before ``start``.
 
-    def __init__(self, decoder: JsonDecoder, number: int) -> None:
+    ``descriptors`` are the files that the decoder needs.
+    """
+
+    def __init__(
+        self, decoder: JsonDecoder, number: int, descriptors: Collection[int] = ()
+    ) -> None:
         self._decoder = decoder
         self._number = number
+        self._descriptors = descriptors
         self._helpers: list[_Helper] = []
         self._turn = 0
         self._given: deque[tuple[_Helper | None, Batch]] = deque()
@@ -66,7 +72,7 @@ class DecodingPool:
         """Start them, unless they run; return whether there are any."""
         try:
             while len(self._helpers) < self._number:
-                self._helpers.append(_Helper(self._decoder))
+                self._helpers.append(_Helper(self._decoder, self._descriptors))
         except OSError as error:
             log.debug("decoding without help: %s", error.strerror)
             self._number = 0
@@ -124,9 +130,9 @@ class DecodingPool:
 class _Helper:
     """A process that decodes what it is given, and answers in that order."""
 
-    def __init__(self, decoder: JsonDecoder) -> None:
+    def __init__(self, decoder: JsonDecoder, descriptors: Collection[int]) -> None:
         self._slots = [mmap.mmap(-1, SLOT_SIZE) for _ in range(_SLOTS)]
-        self._process = DecoderProcess(partial(_serve, decoder, self._slots), [])
+        self._process = DecoderProcess(partial(_serve, decoder, self._slots), descriptors)
         self._given = self._taken = 0
 
     def give(self, records: Sequence[bytes]) -> bool:

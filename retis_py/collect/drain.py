@@ -12,6 +12,7 @@ from retis_py.collect.merge import MARGIN, split
 from retis_py.collect.ring import RecordSource
 from retis_py.collect.spool import NoRoomError, Spool
 from retis_py.events.wire import HEADER
+from retis_py.kernel.capabilities import may_lock_memory
 from retis_py.kernel.libc import lock_memory
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,9 @@ def raise_priority() -> None:
         except OSError as refused:
             log.debug("the priority stays as it is: %s", refused.strerror)
     try:
-        lock_memory()
+        # Within a limit it would lock at first, and then have no room to grow.
+        if may_lock_memory():
+            lock_memory()
     except OSError as error:
         log.debug("memory is not locked: %s", error.strerror)
 
@@ -146,7 +149,8 @@ def raise_priority() -> None:
 def lower_priority() -> None:
     """Be as others are again."""
     try:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        # Taking the flag back would be a privilege.
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     except OSError as error:
         log.debug("the priority stays as it is: %s", error.strerror)

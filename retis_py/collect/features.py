@@ -228,7 +228,10 @@ def _tracefs(machine: Machine) -> Feature:
         )
         return Feature(name, title, False, why, facts)
     if machine.tracefs is None:
-        why = f"mounted at {points[0]}, and not for this user to read: run as root"
+        why = (
+            f"mounted at {points[0]}, and not for this user to read: run as root, or let a group"
+            " read it (mount -o remount,gid=GROUP,mode=750)"
+        )
         return Feature(name, title, False, why, facts)
     facts["path"] = str(machine.tracefs.path)
     facts["tracepoints"] = True

@@ -21,6 +21,7 @@ from typing import Self
 from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.kernel import libbpf, perf_event
+from retis_py.kernel.capabilities import may_load_programs
 from retis_py.kernel.libbpf import check
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,15 @@ class Map:
                     all_keys[i * key_size : (i + 1) * key_size],
                     all_values[i * value_size : (i + 1) * value_size],
                 )
+
+    @property
+    def readable(self) -> bool:
+        """Whether the kernel lets us look into it: before Linux 5.19 that may take CAP_BPF."""
+        key = ctypes.create_string_buffer(self.definition.key_size)
+        return self._lib.bpf_map_get_next_key(self.fd, None, key) not in (
+            -errno.EPERM,
+            -errno.EACCES,
+        )
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; return whether it was there."""
@@ -356,7 +366,8 @@ class Loader:
                 "the kernel does not let this user load BPF programs: run as root "
                 "(or with CAP_BPF and CAP_PERFMON)"
             )
-            if os.geteuid() != 0:
+            # The verifier uses these numbers too.
+            if not may_load_programs():
                 return missing
         buffer = ctypes.create_string_buffer(_VERIFIER_LOG_SIZE)
         options.log_level, options.log_size = 1, len(buffer)

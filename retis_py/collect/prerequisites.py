@@ -42,8 +42,11 @@ PRIVILEGES = (
     Privilege("CAP_NET_ADMIN", "read nftables' rules, switch their tracing on"),
     Privilege("CAP_SYS_PTRACE", "find ovs-vswitchd where it runs as another user"),
     Privilege(_ALL_OF_BPF, "probe ovs-vswitchd (--ovs-track), mount tracefs"),
+    Privilege("CAP_DAC_READ_SEARCH", "read tracefs where it is another user's"),
+    Privilege("CAP_SYS_NICE", "drain events at a real-time priority"),
+    Privilege("CAP_IPC_LOCK", "keep memory from being swapped out"),
 )
-"""The capabilities that matter (capabilities(7))."""
+"""The capabilities that matter (capabilities(7)); docs/privileges.md says more of each."""
 
 
 def missing_privileges(host: Host) -> list[str]:

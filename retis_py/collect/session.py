@@ -16,6 +16,7 @@ from retis_py.collect.losses import Losses, read_losses
 from retis_py.collect.own_symbols import symbols_of
 from retis_py.collect.perfbuffer import perf_buffers
 from retis_py.collect.plan import Plan
+from retis_py.collect.privileges import Trial
 from retis_py.collect.probe_stack import StackProber
 from retis_py.collect.program import ring_names
 from retis_py.collect.ring import RecordSource, RingBuffer
@@ -23,6 +24,7 @@ from retis_py.collect.rings import Rings
 from retis_py.collect.spool import NoRoomError, Spool
 from retis_py.collect.stale import StaleEntries
 from retis_py.errors import RetisError
+from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host
 from retis_py.probes.probe import Probe
 from retis_py.probes.resolve import MAX_PROBES
@@ -37,6 +39,13 @@ _GRACE = 0.02
 
 # How long (s) the end waits for room in the spool while decoding does not go on either.
 _PATIENCE = 2.0
+
+
+# Probes that are added later; their programs' and functions' addresses.
+_TO_ATTACH = frozenset({Capability.BPF, Capability.PERFMON, Capability.SYSLOG})
+_TO_PROBE_PROCESSES = frozenset(
+    {Capability.SYS_ADMIN, Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH}
+)
 
 
 class Session:
@@ -139,6 +148,22 @@ class Session:
         if self._prober is not None:
             for name in names:
                 self._prober.probe(name)
+
+    @property
+    def privileges(self) -> frozenset[Capability]:
+        """What it goes on to need while it runs."""
+        needed = frozenset[Capability]()
+        if self._prober is not None:
+            needed |= _TO_ATTACH
+        if self._user_probes is not None:
+            needed |= _TO_ATTACH | _TO_PROBE_PROCESSES
+        return needed
+
+    @property
+    def trials(self) -> list[Trial]:
+        """What must go on to work: maps are read until the end."""
+        maps = [found for found in self._loader.maps.values() if found.definition.name == "losses"]
+        return [Trial(lambda: all(m.readable for m in maps), frozenset({Capability.BPF}))]
 
     def stop(self, *, wanted: bool = True) -> None:
         """Detach all probes and fetch what is left; may be called again.

@@ -27,6 +27,7 @@ from retis_py.collect.spool_format import (
 from retis_py.collect.spool_reader import OpenSpool
 from retis_py.errors import EventFileError, RetisError
 from retis_py.events.escape import escape
+from retis_py.private_files import create, resolve
 
 log = logging.getLogger(__name__)
 
@@ -203,9 +204,8 @@ def _free(folder: Path) -> int:
 def _create(path: Path) -> int | None:
     """Create a spool beside the output; None where that is not possible."""
     for _ in range(2):
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = create(path, os.O_RDWR)
         except FileExistsError:
             _clear_away(path)
         except OSError as error:
@@ -220,6 +220,10 @@ def _create(path: Path) -> int | None:
 def _clear_away(path: Path) -> None:
     """Remove a spool that has nothing in it any more. Raises RetisError for one that has."""
     name = escape(str(path))
+    try:
+        resolve(path)  # not one that others have left for us
+    except OSError as error:
+        raise RetisError(f"cannot create the spool {name}: {error.strerror}") from None
     try:
         with OpenSpool(path) as left:
             records = left.unread_records()

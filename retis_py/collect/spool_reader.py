@@ -69,7 +69,7 @@ class OpenSpool:
         self.name = escape(str(path))
         self.cut: int | None = None
         try:
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise EventFileError(f"cannot read {self.name}: {error.strerror}") from None
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from retis_py.events.wire import Wire
+from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host
 from retis_py.probes.available import Types
 
@@ -113,6 +114,11 @@ class Collector:
             MissingPrerequisite: it cannot do what it was allowed to do.
         """
         return nullcontext()
+
+    @property
+    def needs_to_undo(self) -> frozenset[Capability]:
+        """What it takes, while it is ``running``, to undo what that has changed."""
+        return frozenset()
 
     def parts(self, types: Types) -> tuple[Part, ...]:
         """Return what its hooks add to events, in their order."""

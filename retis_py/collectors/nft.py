@@ -5,8 +5,8 @@ any rule anywhere sets ``meta nftrace`` (net/netfilter/nf_tables_core.c).
 """
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from retis_py.collectors.collector import Collector, Part
@@ -16,6 +16,7 @@ from retis_py.errors import MissingPrerequisite
 from retis_py.events.sections import nft
 from retis_py.events.sections.startup import NftRules, NftTable
 from retis_py.kernel.btf import Argument, Btf, Kind
+from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host
 from retis_py.kernel.nft_ruleset import RulesetReader
 from retis_py.kernel.nft_trace import HOW_TO_TRACE, tracing
@@ -47,6 +48,7 @@ class NftCollector(Collector):
 
     def __init__(self, verdicts: int = parse_nft_verdicts(DEFAULT_NFT_VERDICTS)) -> None:
         self._verdicts = verdicts
+        self._removes_table = False
 
     def check(self, host: Host, types: Types) -> None:
         """Check that the function can be probed."""
@@ -113,13 +115,24 @@ class NftCollector(Collector):
     def running(self, allow_system_changes: bool) -> AbstractContextManager[None]:
         """Have the kernel call the function, where that is allowed."""
         if allow_system_changes:
-            return tracing()
+            return self._traced()
         log.info(
             "nft events come only while some rule sets 'meta nftrace': use --allow-system-changes,"
             " or run %s",
             HOW_TO_TRACE,
         )
         return nullcontext()
+
+    @property
+    def needs_to_undo(self) -> frozenset[Capability]:
+        """Return what removing the table takes, where that does not go by itself."""
+        return frozenset({Capability.NET_ADMIN}) if self._removes_table else frozenset()
+
+    @contextmanager
+    def _traced(self) -> Iterator[None]:
+        with tracing() as goes_by_itself:
+            self._removes_table = not goes_by_itself
+            yield
 
 
 def _rule_layout(btf: Btf) -> dict[str, int]:

@@ -14,6 +14,7 @@ from retis_py.events.escape import escape
 from retis_py.events.event import Event, encode
 from retis_py.events.sections.startup import SplitFile, SplitPolicy, Startup
 from retis_py.events.writer import EventWriter
+from retis_py.private_files import create
 
 # Of a piece's size, the share (one in so many) that the rules of nftables may take, but for the
 # first piece.
@@ -68,7 +69,7 @@ class RotatingWriter(EventWriter):
         startup = self._startup_line(self._section)
         if self._next_id and len(startup) > self._policy.limit // _MOST_OF_PIECE:
             startup = self._startup_line(replace(self._section, nft_rules=None))
-        self._open(path, "xb")
+        self._open(path, create)
         self._buffer += startup
         try:
             self.flush()

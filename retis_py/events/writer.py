@@ -1,18 +1,22 @@
 """The event file, written: JSON lines, an event each, or a series each when sorted."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from io import FileIO
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
 from retis_py.events.event import Event, encode_into
+from retis_py.private_files import open_for_writing
 
 _WRITE_SIZE = 128 << 10
 
 
 class EventWriter:
     """An event file open for writing; an older one of that name is replaced.
+
+    A new one is this user's alone (retis_py/private_files.py).
 
     Lines are buffered: ``flush()`` and ``close()`` bring them to the kernel. Raises EventFileError
     when the file cannot be created or written; what could not be written stays buffered.
@@ -82,12 +86,12 @@ class EventWriter:
 
     def _create(self) -> None:
         """Create the first file that lines go to."""
-        self._open(self.path, "wb")
+        self._open(self.path, open_for_writing)
 
-    def _open(self, path: Path, mode: Literal["wb", "xb"]) -> None:
+    def _open(self, path: Path, opened: Callable[[Path], int]) -> None:
         self._name = escape(str(path))
         try:
-            self._file = path.open(mode, buffering=0)
+            self._file = FileIO(opened(path), "w")
         except (OSError, ValueError) as error:
             raise self._failed("create", error) from None
 

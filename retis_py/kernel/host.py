@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from retis_py.kernel.capabilities import capability_name
 from retis_py.kernel.kallsyms import KallSyms
 from retis_py.kernel.kconf import KernelConfig
 from retis_py.kernel.modules import Modules
@@ -16,18 +17,6 @@ from retis_py.kernel.symbols import SymbolTable
 from retis_py.kernel.tracefs import Tracefs
 
 _NSEC = 1_000_000_000
-
-# include/uapi/linux/capability.h, in the order of their bits.
-# fmt: off
-_CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
-    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
-)
-# fmt: on
 
 
 class Machine(NamedTuple):
@@ -127,9 +116,7 @@ class Host:
         found = re.search(r"^CapEff:\s*([0-9a-f]+)$", self._text("proc/self/status"), re.MULTILINE)
         mask = int(found[1], 16) if found else 0
         return frozenset(
-            f"CAP_{_CAPABILITIES[bit] if bit < len(_CAPABILITIES) else bit}"
-            for bit in range(mask.bit_length())
-            if mask >> bit & 1
+            capability_name(bit) for bit in range(mask.bit_length()) if mask >> bit & 1
         )
 
     @cached_property

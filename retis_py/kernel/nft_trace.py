@@ -41,8 +41,10 @@ _META_NFTRACE = 12
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
+def tracing() -> Iterator[bool]:
     """Have nftables' evaluations traced while the block runs.
+
+    Yields whether our table goes by itself; else removing it takes CAP_NET_ADMIN.
 
     Tables that interrupted runs left are removed, tables of others are left alone.
 
@@ -55,7 +57,7 @@ def tracing() -> Iterator[None]:
         with _explained():
             table = _Table.make(nft, _free_name(nft))
         try:
-            yield
+            yield table.owned
         finally:
             table.remove(nft)
     finally:

@@ -1,14 +1,18 @@
 """Kernel addresses to ``symbol+0xoffset``, for stack traces."""
 
+import fcntl
 import logging
+import os
 import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from retis_py.kernel.kallsyms import TEXT_TYPES
 
@@ -55,6 +59,23 @@ class SymbolTable:
         self._interval = _MIN_INTERVAL
         self._texts: dict[int, str] = {}
         self._warned = False
+        self._opened: _Opened | None = None
+
+    def open(self) -> tuple[int, ...]:
+        """Open the file, so that it can be read when privileges were given up.
+
+        The kernel looks at CAP_SYSLOG then, and not later (kernel/kallsyms.c, kallsyms_open).
+        Processes forked from this one need the descriptors that are returned.
+        """
+        with suppress(OSError):  # reading it says why
+            self._opened = _Opened(self._path)
+        return self._opened.descriptors if self._opened else ()
+
+    def close(self) -> None:
+        """Close what was opened; the file is then opened again when it is to be read."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def resolve(self, address: int) -> str:
         """Return ``symbol+0xoffset``, or ``0xaddress`` where no symbol covers the address.
@@ -103,9 +124,10 @@ class SymbolTable:
         self._loaded_at = started
         core, modules = _Block(), list[bytes]()
         try:
-            for lines in _text_lines(self._path):
-                core.extend([line for line in lines if line[-1:] != b"]"])
-                modules += [line for line in lines if line[-1:] == b"]"]
+            with self._opened or self._path.open("rb", buffering=0) as file:
+                for lines in _text_lines(file):
+                    core.extend([line for line in lines if line[-1:] != b"]"])
+                    modules += [line for line in lines if line[-1:] == b"]"]
         except OSError as error:
             self._warn(f"{self._path}: {error.strerror}")
             return
@@ -175,13 +197,36 @@ class _Block:
         return name.decode("ascii", "replace")
 
 
-def _text_lines(path: Path) -> Iterator[list[bytes]]:
+class _Opened:
+    """A file that stays open, read from its start in each ``with`` block.
+
+    Forked processes share its position: they take turns, by a lock that is each process's own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._lock = os.memfd_create("retis-symbols")
+        self.descriptors = (self._file.fileno(), self._lock)
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> BinaryIO:
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        self._file.seek(0)
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+def _text_lines(file: BinaryIO) -> Iterator[list[bytes]]:
     """Yield the lines of text symbols, some thousands at a time: all at once take 40 MB."""
     rest = b""
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            whole, _, rest = (rest + chunk).rpartition(b"\n")
-            yield _only_text(whole)
+    while chunk := file.read(_CHUNK):
+        whole, _, rest = (rest + chunk).rpartition(b"\n")
+        yield _only_text(whole)
     yield _only_text(rest)
 
 

@@ -84,6 +84,11 @@ class Tracefs:
             if undo:
                 _unmount(point)
 
+    @staticmethod
+    def is_ours(root: Path = Path("/")) -> bool:
+        """Whether what is mounted at the usual place was mounted by a run of retis."""
+        return _our_mount(root) is not None
+
     def tracepoints(self) -> list[str] | None:
         """Return the raw tracepoints as ``group:name``, sorted; None where they cannot be read.
 
@@ -133,11 +138,17 @@ def _mounts(root: Path) -> list[_Mount]:
     return [_Mount(f[0], Path(f[1]), f[2]) for f in fields if len(f) >= 3]
 
 
-def _left_behind(root: Path) -> bool:
-    """Whether the tracefs at its usual place was mounted by a run of ours that is gone."""
+def _our_mount(root: Path) -> str | None:
+    """Return the number of the process of ours that mounted the tracefs at its usual place."""
     here = [m for m in _mounts(root) if m.path == _MOUNT_POINT and m.type == "tracefs"]
     ours = _OUR_SOURCE.fullmatch(here[-1].source) if here else None
-    if ours is None or (root / "proc" / ours[1]).exists():
+    return ours[1] if ours else None
+
+
+def _left_behind(root: Path) -> bool:
+    """Whether the tracefs at its usual place was mounted by a run of ours that is gone."""
+    process = _our_mount(root)
+    if process is None or (root / "proc" / process).exists():
         return False
     log.info("tracefs was left mounted by an interrupted run; unmounting it at the end")
     return True

@@ -162,8 +162,8 @@ class Catalogue:
             if group != "*" and request.is_pattern:
                 raise UsageError(
                     f"cannot look for tracepoints that match '{request}': tracefs, which knows the"
-                    " groups, cannot be read; use tp:*:NAME, mount tracefs, or use"
-                    " --allow-system-changes"
+                    " groups, cannot be read; use tp:*:NAME, mount tracefs, use"
+                    " --allow-system-changes, or run as root"
                 )
             group = UNKNOWN_GROUP if group == "*" else group
             names = [f"{group}:{found}" for found in fnmatch.filter(known, name)]

@@ -109,7 +109,8 @@ class Resolver:
         if known is None:
             raise UsageError(
                 f"cannot look for tracepoints that match '{request}': tracefs, which lists them, "
-                "cannot be read; name each one, mount tracefs, or use --allow-system-changes"
+                "cannot be read; name each one, mount tracefs, use --allow-system-changes, or run"
+                " as root"
             )
         names = fnmatch.filter(known, request.target)
         if not names:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from lab import capabilities, cli, frames, netns, nftables
+from lab import capabilities, cli, frames, netns, nftables, unprivileged
 from lab.collection import Collection, Event, packet_bytes, read, temporary_path
 from lab.nftables import TIME_LIMIT, Step
 from retis_py.events.jsonl import EventFile
@@ -93,6 +93,7 @@ def traced(namespace: str) -> Iterator[Traced]:
         arguments = ["collect", "-c", "nft,skb,ns", "--nft-verdicts", "all", "-o", str(path)]
         send = f"bash -c {shlex.quote(SEND)}; sleep 0.5"
         command = [sys.executable, "-m", "retis_py", *arguments, "--cmd", send]
+        command = [*unprivileged.prefix_if_wanted(path), *command]
         ran = netns.run(namespace, command, timeout=TIME_LIMIT)
         result = cli.Result(ran.returncode, ran.stdout, ran.stderr)
         made = read(path, result)

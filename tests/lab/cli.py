@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import unprivileged
 from lab.netns import LabError, wait_until
 
 # Starting under emulated CPUs takes ten times as long as on this machine.
@@ -19,6 +21,8 @@ TIME_LIMIT = 120.0
 _RETIS = (sys.executable, "-m", "retis_py")
 if "RETIS_COMPILE_FOLDER" in os.environ:  # in a guest, see vm/compile_service.py
     _RETIS = (sys.executable, str(Path(__file__).with_name("retis_compiled_by_host.py")))
+
+_LINGER = 0.3  # s that a collection goes on behind its command
 
 _ready_names = itertools.count(1)
 
@@ -42,6 +46,13 @@ def retis(
 
     Raises LabError, with the output so far, when it takes longer than ``timeout`` seconds.
     """
+    if unprivileged.wanted():
+        words, command = unprivileged.split_command(arguments)
+        if command is not None:
+            with background(*words, timeout=timeout, cwd=cwd, environment=environment) as running:
+                unprivileged.run_as_root(command)
+                time.sleep(_LINGER)
+                return running.stop(timeout=timeout)
     with _start(arguments, cwd=cwd, environment=environment) as running:
         return running.wait(timeout)
 
@@ -113,7 +124,7 @@ def _start(
         folder = Path(name)
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [*_RETIS, *map(str, arguments)],
+                [*unprivileged.prefix_if_wanted(*arguments), *_RETIS, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

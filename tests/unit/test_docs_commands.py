@@ -15,6 +15,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
     ("collect.md", "needs a collection that was killed; tests/functional/test_spool.py does that"),
     ("performance.md", "a quarter of an hour on a quiet machine; tests/unit/bench tries its parts"),
+    (
+        "privileges.md",
+        "as another user, who must be able to read the installation;"
+        " tests/functional/test_privileges.py does that",
+    ),
     ("tutorial.md", "installs packages; CI itself begins with it"),
 }
 
@@ -46,5 +51,5 @@ def test_no_command_hides_from_the_tests() -> None:
     for path in PAGES:
         text = re.sub(r"^```console\n.*?^```", "", path.read_text(), flags=re.M | re.S)
         for language, inside in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
-            assert language in ("none", "python", "yaml", "c", "diff"), f"{path.name}: {language}"
+            assert language in ("none", "python", "yaml", "c", "diff", "ini"), f"{path.name}: {language}"
             assert not re.search(r"^[#$] \w", inside, re.M), f"{path.name}: {inside}"

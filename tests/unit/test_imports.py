@@ -17,7 +17,8 @@ ALLOWED = {
     "packet": set(),
     "expressions": {"errors"},
     "compiled": set(),
-    "events": {"packet", "errors"},
+    "private_files": set(),
+    "events": {"packet", "private_files", "errors"},
     "api": {"events", "errors"},
     "process": {"events", "packet", "expressions", "compiled", "errors"},
     "kernel": {"errors"},
@@ -25,7 +26,8 @@ ALLOWED = {
     "probes": {"kernel", "errors"},
     "profiles": {"kernel", "errors", "resources"},
     "collectors": {"probes", "filters", "kernel", "events", "errors"},
-    "collect": {"collectors", "probes", "filters", "kernel", "events", "errors", "resources"},
+    "collect": {"collectors", "probes", "filters", "kernel", "events", "errors", "resources"}
+    | {"private_files"},
 }
 # These may import whatever they like of the package, and nothing but them may import them.
 TOP = {"cli", "__main__"}

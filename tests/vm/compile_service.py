@@ -25,6 +25,7 @@ REQUEST, ANSWER = ".request", ".answer"
 def serving(folder: Path) -> Iterator[None]:
     """Answer what comes into ``folder`` beside the block."""
     folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)  # for those who are not root in the guest
     over = Event()
     thread = Thread(target=_serve, args=(folder, over), daemon=True)
     thread.start()

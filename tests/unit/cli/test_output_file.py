@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.capabilities import require
 from retis_py.cli.output_file import binary_stdout, refuse_same_file, replacing
 from retis_py.errors import RetisError, UsageError
 
 
 def test_a_new_file(tmp_path: Path) -> None:
-    umask = os.umask(0o027)
+    umask = os.umask(0)
     try:
         with replacing(tmp_path / "new") as file:
             file.write(b"data")
@@ -20,8 +21,34 @@ def test_a_new_file(tmp_path: Path) -> None:
     finally:
         os.umask(umask)
     assert (tmp_path / "new").read_bytes() == b"data"
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [tmp_path / "new"]
+
+
+def test_an_older_file_keeps_its_owner(tmp_path: Path) -> None:
+    require("root")
+    path = tmp_path / "old"
+    path.write_bytes(b"older")
+    os.chown(path, 65534, 65533)
+    with replacing(path) as file:
+        file.write(b"data")
+    assert path.read_bytes() == b"data"
+    assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
+
+
+def test_a_link_in_a_folder_that_all_may_write_to(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "victim").write_bytes(b"precious")
+    link = tmp_path / "shared" / "out"
+    link.symlink_to(tmp_path / "victim")
+    with (
+        pytest.raises(RetisError, match=r"^cannot write \S+: it is a symbolic link in a folder"),
+        replacing(link),
+    ):
+        pass
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["out"]
 
 
 def test_an_older_file_keeps_its_mode(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Holes in files, locked memory, capabilities: each in a process of its own where it stays."""
+"""Holes in files, locked memory: each in a process of its own where it stays."""
 
 import errno
 import os
@@ -47,17 +47,6 @@ def status_after(statement: str) -> dict[str, str]:
     )
     lines = (line.partition(":") for line in done.stdout.splitlines() if ":" in line)
     return {name: value.strip() for name, _, value in lines}
-
-
-@pytest.mark.parametrize(
-    ("kept", "mask"), [("()", 0), ("(CAP_DAC_OVERRIDE, CAP_SYSLOG)", 2 | 1 << 34)]
-)
-def test_capabilities(kept: str, mask: int) -> None:
-    require("root")
-    status = status_after(f"keep_capabilities({kept})")
-    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == mask
-    assert int(status["CapInh"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
 
 
 def test_locked_memory() -> None:

@@ -220,3 +220,38 @@ def test_a_bpf_program_loaded_while_the_table_is_in_use(clock: Clock) -> None:
         assert KallSyms().names("bpf_prog_*_retis_unit") == []
     finally:
         os.close(program)
+
+
+def test_opened_before_it_could_not_be_read_any_more(path: Path) -> None:
+    table = SymbolTable(path)
+    descriptors = table.open()
+    path.unlink()
+    assert table.resolve(0xFFFFFFFF81000110) == "ip_rcv+0x10"
+    for descriptor in descriptors:
+        os.fstat(descriptor)
+    table.close()
+
+
+def test_opened_and_read_by_several_processes(path: Path) -> None:
+    """They share the file's position, and take turns."""
+    table = SymbolTable(path)
+    path.write_bytes(CORE + b"ffffffffc0200000 t filler\t[module]\n" * 20000 + OTHERS)
+    table.open()
+    children = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            good = True
+            for _ in range(10):
+                table._load()
+                good = good and table.resolve(0xFFFFFFFFC0201000) == "ovs_dp_upcall+0x0"
+            os._exit(0 if good else 1)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    table.close()
+
+
+def test_nothing_to_open(tmp_path: Path) -> None:
+    table = SymbolTable(tmp_path / "missing")
+    assert table.open() == ()
+    assert table.resolve(1 << 40) == "0x10000000000"
