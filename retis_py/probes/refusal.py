@@ -22,9 +22,22 @@ def uprobe_refusal(error: OSError) -> str:
     return words
 
 
+def kprobe_refusal() -> str:
+    """Return why perf_event_open(2) is denied, in a few words, to those who have CAP_PERFMON.
+
+    A sysctl of 3 is Debian's own addition and its default.
+    """
+    return (
+        f"{os.strerror(errno.EACCES)}: CAP_SYS_ADMIN is needed where the sysctl"
+        " kernel.perf_event_paranoid is above 2"
+    )
+
+
 def _why(probe: Probe, number: int) -> str:
     if number in (errno.EINVAL, errno.EOPNOTSUPP) and probe.type is not ProbeType.RAW_TRACEPOINT:
         return "the kernel does not let this function be probed"
+    if number == errno.EACCES and probe.type is not ProbeType.RAW_TRACEPOINT:
+        return kprobe_refusal()
     if number in (errno.EPERM, errno.EACCES):
         return "not permitted: run as root (or with CAP_BPF and CAP_PERFMON)"
     return os.strerror(number)
