@@ -17,7 +17,7 @@ def uprobe_refusal(error: OSError) -> str:
     words = os.strerror(error.errno or 0)
     if error.errno in (errno.EPERM, errno.EACCES):
         # CAP_PERFMON was enough for some years (kernel/events/core.c, perf_uprobe_event_init);
-        # Linux 6.18 asks for more, since a breakpoint inside an instruction can be destructive.
+        # Linux 6.18 asks for more, and so do stable series by now, since a breakpoint inside an instruction can be destructive.
         return f"{words}: CAP_SYS_ADMIN is needed"
     return words
 
