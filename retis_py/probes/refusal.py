@@ -16,8 +16,9 @@ def uprobe_refusal(error: OSError) -> str:
     """Return why the kernel refuses to probe a program's file, in a few words."""
     words = os.strerror(error.errno or 0)
     if error.errno in (errno.EPERM, errno.EACCES):
-        # CAP_PERFMON was enough for some years (kernel/events/core.c, perf_uprobe_event_init);
-        # Linux 6.18 asks for more, and so do stable series by now, since a breakpoint inside an instruction can be destructive.
+        # CAP_PERFMON was enough for some years (kernel/events/core.c, perf_uprobe_event_init).
+        # Linux 6.18 asks for more, and so do stable series by now, since a breakpoint inside an
+        # instruction can be destructive.
         return f"{words}: CAP_SYS_ADMIN is needed"
     return words
 
