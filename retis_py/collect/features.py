@@ -18,7 +18,7 @@ from retis_py.kernel.btf import Btf
 from retis_py.kernel.host import Host
 from retis_py.kernel.tracefs import Tracefs
 from retis_py.probes.available import Types, without_kprobes
-from retis_py.probes.refusal import uprobe_refusal
+from retis_py.probes.refusal import kprobe_refusal, uprobe_refusal
 
 _UNTRIED = "not tried, which needs CAP_BPF and CAP_PERFMON"
 
@@ -112,7 +112,9 @@ def _kprobes(host: Host) -> Feature:
     name = title = "kprobes"
     if host.kprobes_unavailable:
         return Feature(name, title, False, without_kprobes(host.kprobes_unavailable))
-    return _tried(name, title, host, lambda: trial.probe_function(_quiet_function(host)))
+    return _tried(
+        name, title, host, lambda: trial.probe_function(_quiet_function(host)), _kprobe_words
+    )
 
 
 def _kprobe_multi(host: Host) -> Feature:
@@ -170,6 +172,10 @@ def _quiet_function(host: Host) -> int:
     if address is None:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     return address
+
+
+def _kprobe_words(error: OSError) -> str:
+    return kprobe_refusal() if error.errno == errno.EACCES else _words(error)
 
 
 def _words(error: OSError) -> str:

@@ -41,7 +41,11 @@ PRIVILEGES = (
     Privilege("CAP_SYSLOG", "see functions' addresses: kprobes, names in stack traces"),
     Privilege("CAP_NET_ADMIN", "read nftables' rules, switch their tracing on"),
     Privilege("CAP_SYS_PTRACE", "find ovs-vswitchd where it runs as another user"),
-    Privilege(_ALL_OF_BPF, "probe ovs-vswitchd (--ovs-track), mount tracefs"),
+    Privilege(
+        _ALL_OF_BPF,
+        "probe ovs-vswitchd (--ovs-track), mount tracefs; kprobes where the sysctl"
+        " kernel.perf_event_paranoid is above 2",
+    ),
     Privilege("CAP_DAC_READ_SEARCH", "read tracefs where it is another user's"),
     Privilege("CAP_SYS_NICE", "drain events at a real-time priority"),
     Privilege("CAP_IPC_LOCK", "keep memory from being swapped out"),

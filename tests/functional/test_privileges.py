@@ -23,6 +23,8 @@ from retis_py.kernel.capabilities import Capability
 
 pytestmark = pytest.mark.timeout(500)
 
+PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+
 ROOT = Path(__file__).parents[2]
 
 # What only looks at the file afterwards, or at what is missing, was tested as root.
@@ -35,7 +37,19 @@ def _needs(root: None, btf: None) -> None:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def perf_events() -> Iterator[None]:
+    """The kernel lets those with CAP_PERFMON use perf_event_open (Debian's default does not)."""
+    before = PARANOID.read_text()
+    if int(before) > 2:
+        PARANOID.write_text("2")
+    yield
+    PARANOID.write_text(before)
+
+
+@pytest.fixture(scope="module")
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, perf_events: None
+) -> Iterator[dict[str, str]]:
     """What has retis started as another user; in a guest with a way for it to the compiler."""
     made = {**os.environ, unprivileged.VARIABLE: "1"}
     given = os.environ.get("RETIS_COMPILE_FOLDER")

@@ -39,6 +39,7 @@ ONCE = (
     "test_privileges.py::test_functional_tests_with_few_capabilities[collect_drop]",
     "test_privileges.py::test_functional_tests_with_few_capabilities[ct]",
     "test_privileges.py::test_functional_tests_with_few_capabilities[ifdump]",
+    "test_privileges.py::test_functional_tests_with_few_capabilities[nft]",
     "test_ovs_track.py::test_restarted_during_the_collection",
     "test_ovs_track.py::test_several_daemons_one_in_a_pid_namespace",
     "test_ovs_track.py::test_no_daemon",

@@ -17,6 +17,11 @@ TRACEPOINT = Probe(ProbeType.RAW_TRACEPOINT, "net:netif_rx", ())
         (FUNCTION, errno.EOPNOTSUPP, "kprobe:schedule: the kernel does not let this function be"),
         (FUNCTION, errno.ENOMEM, "kprobe:schedule: Cannot allocate memory"),
         (FUNCTION, errno.EPERM, "kprobe:schedule: not permitted: run as root"),
+        (
+            FUNCTION,
+            errno.EACCES,
+            "kprobe:schedule: Permission denied: CAP_SYS_ADMIN is needed where",
+        ),
         (TRACEPOINT, errno.EINVAL, "raw_tracepoint:net:netif_rx: Invalid argument"),
         (TRACEPOINT, errno.EACCES, "raw_tracepoint:net:netif_rx: not permitted: run as root"),
     ],
