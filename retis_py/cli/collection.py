@@ -19,6 +19,7 @@ from retis_py.cli.text_output import coloured
 from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
+from retis_py.collect.own_folder import remove_left_folders
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.prerequisites import check_collecting
 from retis_py.collect.rings import choose_rings
@@ -119,6 +120,7 @@ class Collection:
         """Collect; without a compiler only print the program."""
         if compiler is not None:
             check_collecting(self._host, self._options.perf_buffer)
+            remove_left_folders()
         with self._host.tracefs(self._options.allow_system_changes) as tracefs:
             plan = make_plan(self._plan_options, self._host, tracefs)
             if compiler is None:
@@ -175,6 +177,8 @@ class Collection:
             _touch(options.ready_file)
             if options.cmd is not None:
                 stop.run(options.cmd)
+                if (command := stop.command) is not None:
+                    decoder.channel.send(command)
             running = RunningCollection(session, spool, decoder, stop, self._status)
             losses = running.run()
             _report(spool.control.events, losses)

@@ -21,7 +21,7 @@ from retis_py import __version__
 from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.log import LogLevel, format_traceback, set_up_logging
 from retis_py.cli.sh_complete import complete_profiles
-from retis_py.errors import RetisError, UsageError
+from retis_py.errors import OUT_OF_MEMORY, RetisError, UsageError
 from retis_py.events.escape import escape
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ def _run(arguments: Sequence[str]) -> int:
         code = _fail(str(error), error.exit_code)
     except click.ClickException as error:
         code = _fail(_describe_usage_error(error), error.exit_code)
+    except MemoryError:
+        code = _fail(OUT_OF_MEMORY, RetisError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED_EXIT_CODE
     except OSError:
@@ -261,6 +263,8 @@ def _describe_os_error(error: OSError) -> str:
         return f"{os.fsdecode(error.filename)}: {reason}"
     if error.errno == errno.ENOSPC:
         return f"cannot write: {reason}"
+    if error.errno == errno.ENOMEM:
+        return OUT_OF_MEMORY
     return reason
 
 

@@ -8,6 +8,7 @@ together.
 import logging
 import marshal
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -73,10 +74,18 @@ class _Child:
     """The process, from its start to its answer."""
 
     def __init__(self) -> None:
-        from tempfile import TemporaryDirectory  # noqa: PLC0415 (a start without a child does without)
+        # A start without a child does without.
+        from retis_py.collect.own_folder import OwnFolder  # noqa: PLC0415
 
-        self.folder = TemporaryDirectory(prefix="retis-")
-        write_header_tree(Path(self.folder.name))
+        self.folder = OwnFolder()
+        try:
+            write_header_tree(self.folder.path)
+            self._start()
+        except BaseException:
+            self.folder.remove()
+            raise
+
+    def _start(self) -> None:
         self.process = subprocess.Popen(
             # -S, -P: what Python looks for at its start takes time, and nothing is to be
             # imported from the folder that the user happens to be in.
@@ -86,7 +95,7 @@ class _Child:
             stderr=subprocess.PIPE,
             env=os.environ
             | {
-                "BCC_KERNEL_SOURCE": self.folder.name,
+                "BCC_KERNEL_SOURCE": str(self.folder.path),
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },
             # Ctrl-C is for the process that the user started; the child ends when it does.
@@ -104,7 +113,7 @@ class _Child:
                 }
             )
         )
-        self.folder.cleanup()
+        self.folder.remove()
         for line in messages.decode(errors="replace").splitlines():
             log.debug("compiler: %s", line)
         return output, self.process.returncode
@@ -117,13 +126,18 @@ class _Child:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream and not stream.closed:
                 stream.close()
-        self.folder.cleanup()
+        self.folder.remove()
 
 
 def _read_answer(output: bytes, exit_code: int) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = marshal.loads(output)  # noqa: S302 (from our own child)
     except (EOFError, ValueError, TypeError) as error:
+        if exit_code < 0:
+            raise RetisError(
+                f"the compiler has ended by {signal.Signals(-exit_code).name}: was memory short?"
+                " It needs some 200 MB"
+            ) from None
         raise RetisError(
             f"the compiler ended without an answer (exit code {exit_code}):"
             " see what it says with --log-level debug"

@@ -1,4 +1,7 @@
-"""What the C library offers and Python does not: holes in files, locked memory, capabilities."""
+"""What the C library offers and Python does not.
+
+Holes in files, locked memory, capabilities, a parent's end.
+"""
 
 import ctypes
 import os
@@ -8,6 +11,7 @@ from functools import cache
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # FALLOC_FL_*, include/uapi/linux/falloc.h
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # include/uapi/asm-generic/mman.h
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 
@@ -39,6 +43,15 @@ def lock_memory() -> None:
         OSError: not permitted, or more than RLIMIT_MEMLOCK.
     """
     _check(_library().mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT))
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Have this process get a signal when the one that started it has ended, however it does.
+
+    Raises:
+        OSError: there is no such signal.
+    """
+    _check(_library().prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def keep_capabilities(kept: Collection[int]) -> None:

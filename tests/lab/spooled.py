@@ -31,8 +31,9 @@ def quiet_link() -> Iterator[netns.Pair]:
         yield made
 
 
-def send(link: netns.Pair, count: int) -> None:
-    words = sender(link.left, "udp-many", link.right.ip4, PORT, 200, count)
+def send(link: netns.Pair, count: int, size: int = 200) -> None:
+    """Send so many datagrams of ``size`` bytes."""
+    words = sender(link.left, "udp-many", link.right.ip4, PORT, size, count)
     subprocess.run(shlex.split(words), check=True)
 
 
