@@ -231,8 +231,6 @@ def _run(arguments: Sequence[str]) -> int:
         code = _fail(str(error), error.exit_code)
     except click.ClickException as error:
         code = _fail(_describe_usage_error(error), error.exit_code)
-    except MemoryError:
-        code = _fail(OUT_OF_MEMORY, RetisError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED_EXIT_CODE
     except OSError:
@@ -268,7 +266,15 @@ def _describe_os_error(error: OSError) -> str:
     return reason
 
 
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory was missing, in the words of Python and of the C library."""
+    words = ("can't start new thread", "failed to map segment", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+
+
 def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
+    if _is_shortage(error):
+        return _fail(OUT_OF_MEMORY, RetisError.exit_code)
     if _asks_for_traceback(arguments):
         print(format_traceback(error), file=sys.stderr)  # noqa: T201
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("retis_py"):

@@ -18,7 +18,7 @@ from typing import Any, Self
 from retis_py.collect.compile_cache import CompileCache, MadeBy
 from retis_py.collect.compiled import Compiled, MapDefinition, Request
 from retis_py.collect.headers import write_header_tree
-from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.errors import OUT_OF_MEMORY, MissingPrerequisite, RetisError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ _CHILD = Path(__file__).with_name("child.py")
 
 # Without debug information clang takes a fifth less time; the verifier's log then lacks C lines.
 _FAST = ("-Wno-macro-redefined", "-g0")
+# Of the dynamic linker, and of Python.
+_SHORTAGE = ("failed to map segment", "Cannot allocate memory", "MemoryError")
 NO_BCC = (
     "cannot import bcc, which compiles the program: install it from the distribution (Debian: "
     "apt-get install python3-bpfcc) and run with a Python that sees it, {executable} does not"
@@ -144,6 +146,8 @@ def _read_answer(output: bytes, exit_code: int) -> dict[str, Any]:
         ) from error
     if answer.get("missing_bcc"):
         raise MissingPrerequisite(NO_BCC.format(executable=sys.executable))
+    if any(words in answer.get("error", "") for words in _SHORTAGE):
+        raise RetisError(OUT_OF_MEMORY)
     if "error" in answer:
         raise RetisError(
             f"the program does not compile ({answer['error']}): this is a bug, please report what"

@@ -1,4 +1,4 @@
-"""What can go wrong from outside, caused: afterwards nothing is left, and what was captured is there.
+"""Faults from outside, caused: afterwards nothing is left, and what was captured is there.
 
 docs/reliability.md names each of these tests; tests/unit/test_docs_reliability.py holds it to that.
 """
@@ -44,6 +44,7 @@ pytestmark = [
     fast_machine_only,
 ]
 
+ROOT = Path(__file__).parents[2]
 RETIS = (sys.executable, "-m", "retis_py")
 TEXT = re.compile(rb"^\d+ \(\d+\) \[.*netif_rx", re.MULTILINE)
 
@@ -86,6 +87,12 @@ def error_of(stderr: str) -> str:
     return line.removeprefix("Error: ")
 
 
+def assert_said(stderr: str, count: int) -> None:
+    """The end says how many, and that none of them was lost."""
+    assert f"[INFO] {count:,} event(s)" in stderr, stderr
+    assert losses(stderr) == 0, stderr
+
+
 # Signals
 
 
@@ -122,7 +129,7 @@ def test_ctrl_z_and_back_then_ctrl_c(link: netns.Pair, tmp_path: Path, traces: T
         send(link, 10)
         shell.type(CTRL_C)
         assert shell.status() == 0
-    assert b"none lost" in shell.shown
+    assert_said(shell.shown.decode(), 30)
     assert_file(link, path, 30)
     traces.assert_none()
 
@@ -165,6 +172,7 @@ def test_stopped_while_it_starts(link: netns.Pair, tmp_path: Path, traces: Trace
             process.send_signal(signal.SIGCONT)
             time.sleep(0.03)
         assert before > 3
+        assert ready.exists(), (tmp_path / "stderr").read_text()
         traces.note(process.pid)
         send(link, 10)
         process.send_signal(signal.SIGINT)
@@ -186,7 +194,7 @@ def test_terminal_is_closed(
     with job(traces, tmp_path, *arguments) as shell:
         send(link, 10)
         if text:
-            wait_until(lambda: shell.shown.count(b"net:netif_rx") == 10, "the text", 10)
+            wait_until(lambda: shell.shown.count(b"[tp] net:netif_rx") == 10, "the text", 10)
         shell.close()
         wait_until(lambda: is_gone(shell.pid), "the collection's end", 20)
     if not text:
@@ -204,7 +212,8 @@ def test_terminal_is_closed_and_hang_ups_are_ignored(
         send(link, 10)
         wait_until(lambda: b"10 events" in shell.shown, "the status line", 10)
         shell.close()
-        wait_until(lambda: is_gone(shell.shell.pid), "the shell's end", 10)
+        errors = Path(f"/proc/{shell.pid}/fd/2")
+        wait_until(lambda: "(deleted)" in str(errors.readlink()), "a terminal that is gone", 10)
         send(link, 10)
         time.sleep(1.1)  # two of the status line's intervals
         send(link, 10)
@@ -230,7 +239,7 @@ def test_signal_to_all_processes(
                 os.kill(running.process.pid, number)
         result = running.wait(20)
     assert result.exit_code == 0, result.stderr
-    assert "5,000 event(s), none lost" in result.stderr
+    assert_said(result.stderr, 5_000)
     assert_file(link, path, 5000)
     traces.assert_none()
 
@@ -360,7 +369,8 @@ def test_mount_of_a_killed_one(tmp_path: Path) -> None:
 
 def test_out_of_address_space_at_the_start(tmp_path: Path, traces: Traces) -> None:
     """ulimit -v, whatever it hits: an error in one line."""
-    for megabytes in (60, 90, 120):
+    failed = 0
+    for megabytes in (36, 60, 90):
         limit = megabytes << 20
         path = tmp_path / f"events{megabytes}"
         done = subprocess.run(
@@ -373,28 +383,28 @@ def test_out_of_address_space_at_the_start(tmp_path: Path, traces: Traces) -> No
             env={**os.environ, **traces.environment},
             preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         )
-        print(megabytes, done.returncode, done.stderr[-600:])
-    raise AssertionError
+        if done.returncode != 0:
+            failed += 1
+            assert "memory is short" in error_of(done.stderr)
+    assert failed >= 1
+    traces.assert_no_process()
 
 
-def test_decoding_process_is_out_of_memory(
-    link: netns.Pair, tmp_path: Path, traces: Traces
-) -> None:
-    path, spool = tmp_path / "events", tmp_path / "events.spool"
-    arguments = ("--decoders", "0", "--snaplen", "1024", "-o", path)
-    with collecting(traces, *arguments) as running:
+def test_no_memory_for_helpers(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """The decoding process gets no more than it has: it does without."""
+    path = tmp_path / "events"
+    with collecting(traces, "--decoders", "2", "-o", path) as running:
         decoder = decoder_of(running.process)
         send(link, 100)
         wait_until(lambda: path.stat().st_size > 10_000, "events in the file")
         with stopped(decoder):
-            # What it has it keeps, and gets no more.
             resource.prlimit(decoder, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-            send(link, 10_000, size=1000)
-        result = running.wait(20)
-    assert result.exit_code == 1
-    assert "memory is short" in error_of(result.stderr)
-    assert f"'retis print {spool}'" in result.stderr
-    assert_all(link, load(path), of_spool(spool), 10_100)
+            send(link, 10_000)
+        wait_until(lambda: settled(path), "the decoder", 20)
+        assert not children_of(decoder)
+        result = running.stop()
+    assert_said(result.stderr, 10_100)
+    assert_file(link, path, 10_100)
     traces.assert_none()
 
 
@@ -420,19 +430,45 @@ def test_compiler_is_out_of_memory(tmp_path: Path, traces: Traces) -> None:
 # Disk
 
 
-def test_no_room_for_temporary_files(tmp_path: Path, disk: Path) -> None:
-    large = disk / "large"
-    with large.open("wb") as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(1 << 16))
-    result = cli.retis(
-        "collect", *PROBE, "--no-cache", "--cmd", "true", environment={"TMPDIR": str(disk)}
+def test_no_room_for_temporary_files() -> None:
+    """Nowhere: neither where TMPDIR says nor anywhere else."""
+    script = """
+        for d in /tmp /var/tmp /usr/tmp; do
+            [ -d $d ] && mount -t tmpfs -o size=4k none $d && cat /dev/zero > $d/large
+        done 2>/dev/null
+        exec "$@"
+    """
+    apart = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
+    done = subprocess.run(
+        [*apart, *RETIS, "collect", *PROBE, "--no-cache", "--cmd", "true"],
+        cwd="/proc",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
+    assert done.returncode == 1
+    assert "No usable temporary directory" in error_of(done.stderr)
+
+
+def test_spool_is_damaged(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """By a disk that forgets, or somebody who writes to it: the rest of it stays."""
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
+    with collecting(traces, "--decoders", "0", "-o", path) as running:
+        with stopped(decoder_of(running.process)):
+            send(link, 10_000)
+            time.sleep(0.1)
+            with spool.open("r+b") as file:
+                file.seek(spool.stat().st_size // 2)
+                file.write(bytes(4096))
+        result = running.wait(20)
     assert result.exit_code == 1
-    [line] = [line for line in result.stderr.splitlines() if "[INFO]" not in line]
-    assert line.startswith("Error: ")
-    assert "No space left on device" in line
-    assert [path.name for path in disk.iterdir()] == ["large"]
+    assert "bug" in error_of(result.stderr)
+    assert f"'retis print {spool}'" in result.stderr
+    first, rest = here(link, load(path)), of_spool(spool)
+    assert 9000 < len(first) + len(rest) < 10_000
+    traces.assert_none()
 
 
 # Pipes
@@ -485,7 +521,7 @@ def test_reader_that_reads_late(link: netns.Pair, tmp_path: Path, traces: Traces
         text = process.stdout.read()
         assert process.wait(20) == 0
     assert len(TEXT.findall(text)) == 10_000
-    assert "10,000 event(s), none lost" in (tmp_path / "stderr").read_text()
+    assert_said((tmp_path / "stderr").read_text(), 10_000)
     traces.assert_none()
 
 
@@ -546,7 +582,7 @@ def test_reader_that_goes_away(link: netns.Pair, tmp_path: Path, traces: Traces)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     said = (tmp_path / "stderr").read_text()
-    assert "10,010 event(s), none lost" in said
+    assert_said(said, 10_010)
     assert_file(link, path, 10_010)
     traces.assert_none()
 

@@ -67,8 +67,7 @@ class Traces:
         found = [f"process {_words(pid)}" for pid in self.processes()]
         found += [f"BPF {kind} {number}" for kind, number in self._noted if _exists(kind, number)]
         found += [str(path) for path in self.folder.iterdir()]
-        memory = Path("/dev/shm").glob("retis-[!f]*")  # noqa: S108 (retis-fuzz-…: other tests' own)
-        found += map(str, memory)
+        found += map(str, Path("/dev/shm").glob("retis-[!f]*"))  # retis-fuzz-…: other tests' own
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         return found + [line for line in mounts if line.startswith("retis-")]
 
@@ -97,8 +96,11 @@ def _words(pid: int) -> str:
 
 
 def _held(pid: int) -> Iterator[tuple[str, int]]:
-    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for name, number in re.findall(r"^(\w+_id):\s+(\d+)$", path.read_text(), re.MULTILINE):
+    for path in list(Path(f"/proc/{pid}/fdinfo").iterdir()):
+        text = ""
+        with suppress(FileNotFoundError):  # closed meanwhile
+            text = path.read_text()
+        for name, number in re.findall(r"^(\w+_id):\s+(\d+)$", text, re.MULTILINE):
             if name in _KINDS:
                 yield _KINDS[name], int(number)
 

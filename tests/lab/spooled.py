@@ -15,8 +15,9 @@ from typing import Any
 from lab import cli, netns
 from lab.collection import namespace_number, sender
 
-# A port that is only ours, so that nothing else on the machine counts; and nobody answers.
-PORT = 41873
+# A port that is only ours, so that nothing else on the machine counts, the same tests run by
+# somebody else neither; few, so that programs come from the cache. And nobody answers.
+PORT = 41873 + os.getpid() % 16
 PROBE = ("-c", "skb,dev,ns", "-p", "tp:net:netif_rx", "-f", f"udp dst port {PORT}")
 
 Events = list[dict[str, Any]]
@@ -31,9 +32,8 @@ def quiet_link() -> Iterator[netns.Pair]:
         yield made
 
 
-def send(link: netns.Pair, count: int, size: int = 200) -> None:
-    """Send so many datagrams of ``size`` bytes."""
-    words = sender(link.left, "udp-many", link.right.ip4, PORT, size, count)
+def send(link: netns.Pair, count: int) -> None:
+    words = sender(link.left, "udp-many", link.right.ip4, PORT, 200, count)
     subprocess.run(shlex.split(words), check=True)
 
 
