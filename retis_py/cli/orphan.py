@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ENDED_EARLY = "the collecting process has ended early"
 
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds that a reader who takes nothing gets."""
 
 

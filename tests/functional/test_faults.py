@@ -265,10 +265,10 @@ def test_killed(link: netns.Pair, tmp_path: Path, traces: Traces, who: str) -> N
         wait_until(lambda: len(children_of(retis)) == 2, "the command")
         [decoder] = [pid for pid in children_of(retis) if "retis_py" in command_line(pid)]
         with stopped(decoder):
-            send(link, 10_000)
+            send(link, 5000)
         wait_until(lambda: len(children_of(decoder)) == 2, "helpers")
         with stopped(decoder):
-            send(link, 10_000)
+            send(link, 5000)
             time.sleep(0.1)  # for the last ones to be fetched
             victims = {
                 "collecting": [retis],
@@ -287,11 +287,11 @@ def test_killed(link: netns.Pair, tmp_path: Path, traces: Traces, who: str) -> N
     if who == "all":
         end_command(traces)
     if who == "collecting":
-        assert "the collecting process has ended early: the 20,000 event(s)" in said
-        assert_file(link, path, 20_000)
+        assert "the collecting process has ended early: the 10,000 event(s)" in said
+        assert_file(link, path, 10_000)
         assert not spool.exists()
     else:
-        assert_all(link, load(path), of_spool(spool), 20_000)
+        assert_all(link, load(path), of_spool(spool), 10_000)
     if who in ("decoding", "helping"):
         assert f"'retis print {spool}'" in said
     traces.assert_none()
@@ -551,7 +551,7 @@ def waits_for_decoder(pid: int) -> bool:
 def test_reader_that_never_reads_and_killed(
     link: netns.Pair, tmp_path: Path, traces: Traces
 ) -> None:
-    """The decoding process gives the reader 5 s; the rest is in the spool."""
+    """The decoding process gives the reader 3 s; the rest is in the spool."""
     path, spool = tmp_path / "events", tmp_path / "events.spool"
     with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
         send(link, 10_000)
