@@ -106,7 +106,7 @@ class Btf:
             reason = errno.errorcode.get(ctypes.get_errno(), "unknown error")
             # libbpf does not say which: it looks in other places then.
             hint = "a kernel built with CONFIG_DEBUG_INFO_BTF is needed"
-            if _VMLINUX.exists() and _VMLINUX.stat().st_size:
+            if reason in ("ESRCH", "ENOMEM") and _VMLINUX.exists() and _VMLINUX.stat().st_size:
                 hint = OUT_OF_MEMORY
             raise MissingPrerequisite(
                 f"the kernel's type information (BTF) cannot be loaded ({reason}): {hint}"
