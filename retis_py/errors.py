@@ -15,6 +15,8 @@ Each message is one line that says what failed, why, and what to do next. This m
 nothing, so that every other may import it.
 """
 
+OUT_OF_MEMORY = "memory is short: let more of it be used (ulimit -v, a container's limit)"
+
 
 class RetisError(Exception):
     """Base of all errors that are worded for people.

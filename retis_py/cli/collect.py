@@ -11,6 +11,7 @@ from retis_py.cli.importing import importing
 from retis_py.cli.options import text_options
 from retis_py.cli.profile_args import ProfiledCommand
 from retis_py.cli.sizes import FileSize, Size
+from retis_py.cli.stop import unless_ignored
 from retis_py.collect.compile_cache import CompileCache
 from retis_py.collect.compiler import Compiler
 from retis_py.errors import UsageError
@@ -222,6 +223,7 @@ def collect_command(
         raise UsageError("--out-rotate is about files: give -o too, or '-o FILE'")
     # Until stop.py takes over: being told to end is no reason to leave files behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unless_ignored(signal.SIGHUP, signal.default_int_handler)
     cache = None if no_cache or print_bpf else CompileCache.of_user()
     # Before anything that takes long to import: it may have to import bcc meanwhile.
     with nullcontext() if print_bpf else Compiler(cache) as compiler:

@@ -20,6 +20,7 @@ from retis_py.cli.text_output import coloured
 from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
 from retis_py.collect.losses import Losses
+from retis_py.collect.own_folder import remove_left_folders
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
 from retis_py.collect.prerequisites import check_collecting
 from retis_py.collect.privileges import give_up_privileges, locked_memory, removes_from
@@ -126,6 +127,7 @@ class Collection:
         """Collect; without a compiler only print the program."""
         if compiler is not None:
             check_collecting(self._host, self._options.perf_buffer)
+            remove_left_folders()
         with self._host.tracefs(self._options.allow_system_changes) as tracefs:
             self._unmounts = Tracefs.is_ours(self._host.root)
             plan = make_plan(self._plan_options, self._host, tracefs)
@@ -183,6 +185,8 @@ class Collection:
             _touch(options.ready_file)
             if options.cmd is not None:
                 stop.run(options.cmd)
+                if (command := stop.command) is not None:
+                    decoder.channel.send(command)
             running = RunningCollection(
                 session,
                 spool,

@@ -3,8 +3,9 @@
 import logging
 import os
 
+from retis_py.cli.orphan import ENDED_EARLY, bound_wait_when_alone, is_alone
 from retis_py.cli.outputs import Outputs
-from retis_py.cli.running import WantedOutput
+from retis_py.cli.running import WantedOutput, where_unread
 from retis_py.collect.channel import Channel, Failed, Functions
 from retis_py.collect.decoding import Decoding, Enricher
 from retis_py.collect.decoding_pool import choose_helpers
@@ -14,7 +15,7 @@ from retis_py.collect.plan import Plan
 from retis_py.collect.privileges import Trial, give_up_privileges, writes_to
 from retis_py.collect.probe_stack import StackWatcher
 from retis_py.collect.spool import Spool
-from retis_py.errors import RetisError
+from retis_py.errors import OUT_OF_MEMORY, RetisError
 from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host
 from retis_py.private_files import calling_user
@@ -73,16 +74,25 @@ def decode_spool(
         helpers=helpers,
         shared=shared,
     )
+    bound_wait_when_alone(spool, decoding, outputs)
     try:
         cut_off = decoding.run()
-    except RetisError as error:
-        channel.send(Failed(type(error).__name__, str(error), outputs.written))
+    except (RetisError, MemoryError) as error:
         outputs.discard()
+        if isinstance(error, MemoryError):
+            error = RetisError(OUT_OF_MEMORY)
+        if is_alone(channel):
+            log.error("%s: %s; %s", ENDED_EARLY, error, where_unread(spool.control, spool.path))
+        else:
+            channel.send(Failed(type(error).__name__, str(error), outputs.written))
         return 1
     outputs.close()
+    if not spool.control.received and is_alone(channel):
+        spool.close()  # it had not come to capturing anything
     if cut_off:
         log.error(
-            "the collecting process has ended early: the %s event(s) that it had received are %s",
+            "%s: the %s event(s) that it had received are %s",
+            ENDED_EARLY,
             f"{spool.control.events:,}",
             "in the file" if outputs.has_file else "shown",
         )

@@ -3,11 +3,13 @@
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import click
 
+from retis_py.cli.log import takes_more
 from retis_py.collect.channel import Cancel
 from retis_py.collect.decoder_process import DecoderProcess
 from retis_py.collect.spool_format import Control
@@ -58,18 +60,20 @@ class Finishing:
                 self._show()
 
     def _show(self) -> None:
-        if sys.stderr is None or not sys.stderr.isatty():
+        if sys.stderr is None or not sys.stderr.isatty() or not takes_more(sys.stderr):
             return
         decoded, received = self._control.events, self._control.received
-        if self._bar is None:
-            self._bar = click.progressbar(length=received, label="decoding", file=sys.stderr)
-            self._bar.render_progress()
-        self._bar.update(decoded - self._bar.pos)
+        with suppress(OSError):  # the terminal was closed
+            if self._bar is None:
+                self._bar = click.progressbar(length=received, label="decoding", file=sys.stderr)
+                self._bar.render_progress()
+            self._bar.update(decoded - self._bar.pos)
 
     def _end_bar(self) -> None:
         if self._bar is not None:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.interrupted = True

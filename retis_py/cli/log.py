@@ -1,13 +1,18 @@
 """Log messages for people: ``HH:MM:SS [INFO] text`` on standard error.
 
 Messages may hold names that come from packets, files and other processes, so everything that
-a terminal could act on is escaped here, whatever the caller did.
+a terminal could act on is escaped here, whatever the caller did. While packets are captured none
+waits for whoever reads them.
 """
 
 import logging
 import os
+import select
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TextIO
 
@@ -67,15 +72,57 @@ class _StderrHandler(logging.Handler):
     """Looks standard error up at each message, so that redirecting it works."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            stream = sys.stderr
-            if stream is None:  # the caller closed it
-                return
-            stream.write(_format(record, coloured=wants_colour(stream)) + "\n")
+        stream = sys.stderr
+        if stream is None:  # the caller closed it
+            return
+        _held.append(_format(record, coloured=wants_colour(stream)) + "\n")
+        _write_held(stream)
+
+
+# Messages that are not written yet; the oldest ones go where there are too many.
+_held: deque[str] = deque()
+_MOST_HELD = 1000
+_waits = True
+
+
+@contextmanager
+def messages_that_wait() -> Iterator[None]:
+    """Hold messages back that nobody takes at once, until the end of the block.
+
+    A pipe may be full, a terminal stopped (Ctrl-S): those who drain the kernel's buffers must not
+    wait for that.
+    """
+    global _waits  # noqa: PLW0603 (there is one standard error)
+    _waits = False
+    try:
+        yield
+    finally:
+        _waits = True
+        if sys.stderr is not None:
+            _write_held(sys.stderr)
+
+
+def takes_more(stream: TextIO) -> bool:
+    """Whether some more text can be written without a wait."""
+    try:
+        poll = select.poll()
+        poll.register(stream, select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # a stream in memory has no descriptor
+        return True
+
+
+def _write_held(stream: TextIO) -> None:
+    try:
+        while _held and (_waits or takes_more(stream)):
+            stream.write(_held[0])
             stream.flush()
-        except (OSError, ValueError):
-            # Standard error is closed or its reader gone: a message must not end a capture.
-            pass
+            _held.popleft()
+    except (OSError, ValueError):
+        # Standard error is closed or its reader gone: a message must not end a capture.
+        _held.clear()
+    while len(_held) > _MOST_HELD:
+        _held.popleft()
 
 
 def wants_colour(stream: TextIO) -> bool:

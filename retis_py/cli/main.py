@@ -22,7 +22,7 @@ from retis_py.cli.globals import GlobalOptions
 from retis_py.cli.importing import importing
 from retis_py.cli.log import LogLevel, format_traceback, set_up_logging
 from retis_py.cli.sh_complete import complete_profiles
-from retis_py.errors import RetisError, UsageError
+from retis_py.errors import OUT_OF_MEMORY, RetisError, UsageError
 from retis_py.events.escape import escape
 
 if TYPE_CHECKING:
@@ -263,10 +263,20 @@ def _describe_os_error(error: OSError) -> str:
         return f"{os.fsdecode(error.filename)}: {reason}"
     if error.errno == errno.ENOSPC:
         return f"cannot write: {reason}"
+    if error.errno == errno.ENOMEM:
+        return OUT_OF_MEMORY
     return reason
 
 
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory was missing, in the words of Python and of the C library."""
+    words = ("can't start new thread", "failed to map segment", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+
+
 def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
+    if _is_shortage(error):
+        return _fail(OUT_OF_MEMORY, RetisError.exit_code)
     if _asks_for_traceback(arguments):
         print(format_traceback(error), file=sys.stderr)  # noqa: T201
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("retis_py"):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from retis_py.cli.log import takes_more
 from retis_py.errors import EventFileError, RetisError
 from retis_py.events.escape import escape
 from retis_py.events.event import Event, decode
@@ -50,6 +51,12 @@ class Outputs:
     def closed(self) -> bool:
         """Whether there is no file and nobody reads the text any more."""
         return self._writer is None and self._printer is not None and self._printer.closed
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether nobody holds up who writes: a full pipe, a terminal that is stopped."""
+        file = self._writer is None or self._writer.takes_more
+        return file and (not self.wants_events or takes_more(sys.stdout))
 
     @property
     def written(self) -> int:

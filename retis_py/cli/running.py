@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retis_py.cli.finishing import Finishing
+from retis_py.cli.log import messages_that_wait
 from retis_py.cli.status import StatusLine
 from retis_py.cli.stop import Stop
 from retis_py.collect.channel import Channel, Done, Enough, Functions
@@ -18,6 +19,7 @@ from retis_py.collect.losses import Losses
 from retis_py.collect.plan import Plan
 from retis_py.collect.session import Session
 from retis_py.collect.spool import Spool
+from retis_py.collect.spool_format import Control
 from retis_py.errors import EventFileError, RetisError
 from retis_py.events.escape import escape
 from retis_py.events.text import TextFormat
@@ -84,13 +86,14 @@ class RunningCollection:
         """Collect; return what was lost.
 
         Raises:
-            RetisError: an output failed, or the decoder was killed; what is not in the outputs
-                stays in the spool.
+            RetisError: an output failed, or the decoder was killed.
+
+        Whatever it raises, what is not in the outputs stays in the spool.
         """
         try:
             try:
-                enough = self._drain()
-                self._session.stop(wanted=not enough)
+                with messages_that_wait():
+                    self._capture()
             finally:
                 self._status.clear()
                 self._stop.finish()
@@ -100,12 +103,12 @@ class RunningCollection:
             if self.interrupted:
                 self._spool.keep()
         except DecoderKilledError as error:
-            self._end_early()
+            self._keep_unread()
             raise RetisError(
                 f"the process that decodes events has {error}: {self._where()}"
             ) from None
-        except RetisError as error:
-            self._end_early()
+        except BaseException as error:
+            self._keep_unread()
             if isinstance(error, EventFileError):
                 received = self._spool.control.received
                 missing = received - min(received, self._decoder.written)
@@ -126,6 +129,14 @@ class RunningCollection:
     def _unread(self) -> int:
         control = self._spool.control
         return control.received - control.events
+
+    def _capture(self) -> None:
+        """Collect until it is over, and fetch what is left."""
+        enough = False
+        try:
+            enough = self._drain()
+        finally:
+            self._session.stop(wanted=not enough)
 
     def _drain(self) -> bool:
         """Collect until it is over; return whether that is because no more events are wanted."""
@@ -148,16 +159,18 @@ class RunningCollection:
                 return True
         return False
 
-    def _end_early(self) -> None:
-        """Fetch what is left, and keep what was not decoded."""
-        self._session.stop()
-        self._status.clear()
+    def _keep_unread(self) -> None:
         if self._unread:
             self._spool.keep()
 
     def _where(self) -> str:
-        unread = f"{self._unread:,} of {self._spool.control.received:,} event(s)"
-        if not self._spool.kept:
-            return f"{unread} were not shown"
-        name = escape(str(self._spool.path))
-        return f"{unread} are in {name} only, which 'retis print {name}' and 'retis sort' read"
+        return where_unread(self._spool.control, self._spool.path if self._spool.kept else None)
+
+
+def where_unread(control: Control, path: Path | None) -> str:
+    """Say what of a collection was not decoded, and that it is in the spool ``path``, if it is."""
+    unread = f"{control.received - control.events:,} of {control.received:,} event(s)"
+    if path is None:
+        return f"{unread} were not shown"
+    name = escape(str(path))
+    return f"{unread} are in {name} only, which 'retis print {name}' and 'retis sort' read"

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from retis_py.cli.log import takes_more
 from retis_py.collect.losses import Losses
 
 _INTERVAL = 0.5  # s
@@ -13,7 +14,7 @@ class StatusLine:
     """``1,234 events (56/s), none lost`` on standard error; nothing where that is no terminal."""
 
     def __init__(self) -> None:
-        self.enabled = sys.stderr.isatty()
+        self.enabled = sys.stderr is not None and sys.stderr.isatty()
         self._shown = False
         self._next = time.monotonic() + _INTERVAL
         self._then = (time.monotonic(), 0)
@@ -30,13 +31,21 @@ class StatusLine:
         rate = (events - before) / (now - then) if now > then else 0.0
         self._then, self._next = (now, events), now + _INTERVAL
         lost = f"{losses.total():,} lost" if losses else "none lost"
-        sys.stderr.write(f"{_CLEAR}{events:,} events ({rate:,.0f}/s), {lost}")
-        sys.stderr.flush()
+        self._write(f"{_CLEAR}{events:,} events ({rate:,.0f}/s), {lost}")
         self._shown = True
 
     def clear(self) -> None:
         """Take the line away, before anything else is written to the terminal."""
         if self._shown:
-            sys.stderr.write(_CLEAR)
-            sys.stderr.flush()
+            self._write(_CLEAR)
             self._shown = False
+
+    def _write(self, text: str) -> None:
+        """Write, but never wait for a terminal that is stopped (Ctrl-S)."""
+        if not takes_more(sys.stderr):
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # the terminal was closed
+            self.enabled = False

@@ -1,4 +1,8 @@
-"""What ends a collection: a signal, the end of ``--cmd``, a count of events."""
+"""What ends a collection: a signal, the end of ``--cmd``, a count of events.
+
+Ctrl-C and SIGTERM end it, and so does SIGHUP: the terminal was closed. Where SIGHUP was ignored
+from the start (nohup) it is left so.
+"""
 
 import logging
 import os
@@ -6,8 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+from retis_py.collect.channel import Command
 from retis_py.errors import RetisError
 
 log = logging.getLogger(__name__)
@@ -19,10 +26,16 @@ _LINGER = 0.1
 _PATIENCE = 5
 
 
-class Stop:
-    """Becomes true once: on SIGINT or SIGTERM, or when a command has ended.
+def unless_ignored(number: signal.Signals, handler: Callable[[int, FrameType | None], Any]) -> None:
+    """Handle a signal, unless who started this process wants it ignored."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
 
-    A second signal ends the process at once, by its default action.
+
+class Stop:
+    """Becomes true once: on SIGINT, SIGTERM or SIGHUP, or when a command has ended.
+
+    A second SIGINT or SIGTERM ends the process at once, by its default action.
     """
 
     def __init__(self) -> None:
@@ -32,6 +45,7 @@ class Stop:
         self._ended_at: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        unless_ignored(signal.SIGHUP, self._on_signal)
 
     def run(self, command: str) -> None:
         """Start a shell command whose end is the collection's.
@@ -47,6 +61,11 @@ class Stop:
             self._child = subprocess.Popen(["/bin/sh", "-c", command], process_group=group)
         except OSError as error:
             raise RetisError(f"cannot run --cmd: {error.strerror}") from error
+
+    @property
+    def command(self) -> Command | None:
+        """The command that was started, for who has to end it if this process cannot."""
+        return Command(self._child.pid, self._has_group) if self._child else None
 
     def is_over(self) -> bool:
         """Whether the collection is to end."""
@@ -79,6 +98,8 @@ class Stop:
         self._signalled = True
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
+        # A terminal that is closed says so twice: through the shell, and when the shell has ended.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if self._has_group or number == signal.SIGTERM:
             self._signal_child(number)
 

@@ -18,6 +18,16 @@ class Go(msgspec.Struct, tag=True, frozen=True):
     """To the decoder: all is loaded, open the outputs; the spool's first chunk is there."""
 
 
+class Command(msgspec.Struct, tag=True, frozen=True):
+    """To the decoder: a command was started that is to end with the collection.
+
+    It leads a group of its own (``has_group``), or is one process.
+    """
+
+    pid: int
+    has_group: bool
+
+
 class Cancel(msgspec.Struct, tag=True, frozen=True):
     """To the decoder: stop where you are; what is not decoded stays in the spool."""
 
@@ -71,7 +81,7 @@ class Lines(msgspec.Struct, tag=True, frozen=True):
     size: int
 
 
-Message = Go | Cancel | Ready | Enough | Functions | Failed | Done | Records | Lines
+Message = Go | Command | Cancel | Ready | Enough | Functions | Failed | Done | Records | Lines
 
 _decode: Any = msgspec.json.Decoder(Message).decode
 _encode = msgspec.json.Encoder().encode

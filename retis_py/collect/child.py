@@ -12,6 +12,7 @@ size, mtime_ns)]}``, where ``made_by`` are the files of bcc and LLVM, or ``{"err
 import ctypes
 import marshal
 import os
+import signal
 import sys
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from typing import Any, NoReturn
@@ -21,7 +22,13 @@ _PSEUDO_MAP_FD = 1
 _COMPILERS = (b"libbcc", b"libLLVM", b"libclang")
 
 
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+
 def _serve() -> NoReturn:
+    # Nobody wants the answer any more when the parent is killed. If it was just now, there is no
+    # request.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever libraries print is no part of the answer
     try:

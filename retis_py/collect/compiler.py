@@ -8,6 +8,7 @@ together.
 import logging
 import marshal
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Any, Self
 from retis_py.collect.compile_cache import CompileCache, MadeBy
 from retis_py.collect.compiled import Compiled, MapDefinition, Request
 from retis_py.collect.headers import write_header_tree
-from retis_py.errors import MissingPrerequisite, RetisError
+from retis_py.errors import OUT_OF_MEMORY, MissingPrerequisite, RetisError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ _CHILD = Path(__file__).with_name("child.py")
 
 # Without debug information clang takes a fifth less time; the verifier's log then lacks C lines.
 _FAST = ("-Wno-macro-redefined", "-g0")
+# Of the dynamic linker, and of Python.
+_SHORTAGE = ("failed to map segment", "Cannot allocate memory", "MemoryError")
 NO_BCC = (
     "cannot import bcc, which compiles the program: install it from the distribution (Debian: "
     "apt-get install python3-bpfcc) and run with a Python that sees it, {executable} does not"
@@ -73,10 +76,18 @@ class _Child:
     """The process, from its start to its answer."""
 
     def __init__(self) -> None:
-        from tempfile import TemporaryDirectory  # noqa: PLC0415 (a start without a child does without)
+        # A start without a child does without.
+        from retis_py.collect.own_folder import OwnFolder  # noqa: PLC0415
 
-        self.folder = TemporaryDirectory(prefix="retis-")
-        write_header_tree(Path(self.folder.name))
+        self.folder = OwnFolder()
+        try:
+            write_header_tree(self.folder.path)
+            self._start()
+        except BaseException:
+            self.folder.remove()
+            raise
+
+    def _start(self) -> None:
         self.process = subprocess.Popen(
             # -S, -P: what Python looks for at its start takes time, and nothing is to be
             # imported from the folder that the user happens to be in.
@@ -86,7 +97,7 @@ class _Child:
             stderr=subprocess.PIPE,
             env=os.environ
             | {
-                "BCC_KERNEL_SOURCE": self.folder.name,
+                "BCC_KERNEL_SOURCE": str(self.folder.path),
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },
             # Ctrl-C is for the process that the user started; the child ends when it does.
@@ -104,7 +115,7 @@ class _Child:
                 }
             )
         )
-        self.folder.cleanup()
+        self.folder.remove()
         for line in messages.decode(errors="replace").splitlines():
             log.debug("compiler: %s", line)
         return output, self.process.returncode
@@ -117,19 +128,26 @@ class _Child:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream and not stream.closed:
                 stream.close()
-        self.folder.cleanup()
+        self.folder.remove()
 
 
 def _read_answer(output: bytes, exit_code: int) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = marshal.loads(output)  # noqa: S302 (from our own child)
     except (EOFError, ValueError, TypeError) as error:
+        if exit_code < 0:
+            raise RetisError(
+                f"the compiler has ended by {signal.Signals(-exit_code).name}: was memory short?"
+                " It needs some 200 MB"
+            ) from None
         raise RetisError(
             f"the compiler ended without an answer (exit code {exit_code}):"
             " see what it says with --log-level debug"
         ) from error
     if answer.get("missing_bcc"):
         raise MissingPrerequisite(NO_BCC.format(executable=sys.executable))
+    if any(words in answer.get("error", "") for words in _SHORTAGE):
+        raise RetisError(OUT_OF_MEMORY)
     if "error" in answer:
         raise RetisError(
             f"the program does not compile ({answer['error']}): this is a bug, please report what"

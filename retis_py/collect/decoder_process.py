@@ -15,7 +15,7 @@ from pathlib import Path
 
 from retis_py import errors
 from retis_py.collect.channel import Channel, Done, Failed, Gone, Message, channel_pair
-from retis_py.errors import RetisError
+from retis_py.errors import OUT_OF_MEMORY, RetisError
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,8 @@ def _run(decode: Callable[[Channel], int], channel: Channel, descriptors: Collec
         code = decode(channel)
     except RetisError as error:
         channel.send(Failed(type(error).__name__, str(error)))
+    except MemoryError:
+        channel.send(Failed(RetisError.__name__, OUT_OF_MEMORY))
     except BaseException as error:
         log.debug("decoding", exc_info=error)
         channel.send(Failed("", f"{type(error).__name__}: {error}"))

@@ -6,12 +6,14 @@ behind it has helpers (decoding_pool.py): it reads, merges and writes, and they 
 """
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from typing import Protocol
 
-from retis_py.collect.channel import Cancel, Channel, Done, Enough, Go, Gone, Ready
+from retis_py.collect.channel import Cancel, Channel, Command, Done, Enough, Go, Gone, Ready
 from retis_py.collect.decoding_pool import Batch, DecodingPool
 from retis_py.collect.json_decode import JsonDecoder
 from retis_py.collect.known_probes import tell
@@ -123,6 +125,7 @@ class Decoding:
         self._merge = Merge(1, self._control.decoded)
         self._orphaned = False
         self._cancelled = False
+        self._command: Command | None = None
         self._punch_at = min(_FREED_AT_ONCE, spool.limit // 8)
         self._freed_to = FIRST_CHUNK
         self._kept: list[tuple[int, int]] = []  # descriptions: from, to
@@ -146,6 +149,14 @@ class Decoding:
         self._output.flush()
         self._channel.send(Done(self._output.pieces))
         return self._orphaned
+
+    def end_command(self) -> None:
+        """End the command that should have ended with the collection, whose process is gone."""
+        command, self._command = self._command, None
+        if command is not None:
+            with suppress(OSError):  # it has ended, or is another user's by now
+                end = os.killpg if command.has_group else os.kill
+                end(command.pid, signal.SIGTERM)
 
     def _decode_all(self) -> None:
         wait = _SHORTEST
@@ -330,7 +341,10 @@ class Decoding:
 
     def _listen(self, timeout: float) -> None:
         message = self._channel.receive(timeout)
-        if isinstance(message, Gone):
+        if isinstance(message, Gone) and not self._orphaned:
             self._orphaned = True
+            self.end_command()
+        elif isinstance(message, Command):
+            self._command = message
         elif isinstance(message, Cancel):
             self._cancelled = True

@@ -30,6 +30,7 @@ _LICENSE = b"GPL"
 _INSTRUCTION_SIZE = 8
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
+_ATTEMPTS = 20  # to load a program while signals come
 _VERIFIER_LOG_SIZE = 1 << 20
 _BATCH = 4096  # entries
 _BATCH_SIZE = 1 << 20  # bytes
@@ -343,14 +344,18 @@ class Loader:
     def _load(
         self, function: str, kind: ProgramType, code: bytes, options: libbpf.ProgLoadOpts
     ) -> int:
-        fd: int = self._lib.bpf_prog_load(
-            kind,
-            f"retis_{function}"[:15].encode(),
-            _LICENSE,
-            code,
-            len(code) // _INSTRUCTION_SIZE,
-            ctypes.byref(options),
-        )
+        # A signal, Ctrl-Z's too, ends the verifier's work (EAGAIN); libbpf tries five times.
+        for _ in range(_ATTEMPTS):
+            fd: int = self._lib.bpf_prog_load(
+                kind,
+                f"retis_{function}"[:15].encode(),
+                _LICENSE,
+                code,
+                len(code) // _INSTRUCTION_SIZE,
+                ctypes.byref(options),
+            )
+            if fd != -errno.EAGAIN:
+                break
         return fd
 
     def _refused(

@@ -1,5 +1,6 @@
 """The event file, written: JSON lines, an event each, or a series each when sorted."""
 
+import select
 from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
@@ -53,6 +54,14 @@ class EventWriter:
     def unwritten(self) -> int:
         """How many lines are not, or not wholly, in the file yet."""
         return self._buffer.count(b"\n")
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether something can be written now without a wait: it may be a pipe."""
+        try:
+            return bool(select.select([], [self._file], [], 0)[1])
+        except (OSError, ValueError):
+            return True
 
     def flush(self) -> None:
         """Write what is buffered."""

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from pathlib import Path
 
-from retis_py.errors import MissingPrerequisite
+from retis_py.errors import OUT_OF_MEMORY, MissingPrerequisite
 from retis_py.kernel import libbpf
+
+_VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 
 class Kind(IntEnum):
@@ -101,9 +104,12 @@ class Btf:
         handle = libbpf.library().btf__load_vmlinux_btf()
         if not handle:
             reason = errno.errorcode.get(ctypes.get_errno(), "unknown error")
+            # libbpf does not say which: it looks in other places then.
+            hint = "a kernel built with CONFIG_DEBUG_INFO_BTF is needed"
+            if reason in ("ESRCH", "ENOMEM") and _VMLINUX.exists() and _VMLINUX.stat().st_size:
+                hint = OUT_OF_MEMORY
             raise MissingPrerequisite(
-                f"the kernel's type information (BTF) cannot be loaded ({reason}):"
-                " a kernel built with CONFIG_DEBUG_INFO_BTF is needed"
+                f"the kernel's type information (BTF) cannot be loaded ({reason}): {hint}"
             )
         return cls(handle)
 

@@ -1,4 +1,4 @@
-"""What the C library offers and Python does not: holes in files, locked memory."""
+"""What the C library offers and Python does not: holes in files, locked memory, a parent's end."""
 
 import ctypes
 import os
@@ -6,6 +6,7 @@ from functools import cache
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # FALLOC_FL_*, include/uapi/linux/falloc.h
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # include/uapi/asm-generic/mman.h
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
 @cache
@@ -32,6 +33,15 @@ def lock_memory() -> None:
         OSError: not permitted, or more than RLIMIT_MEMLOCK.
     """
     check(library().mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT))
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Have this process get a signal when the one that started it has ended, however it does.
+
+    Raises:
+        OSError: there is no such signal.
+    """
+    check(library().prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def check(result: int) -> None:

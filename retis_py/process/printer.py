@@ -1,7 +1,9 @@
 """Events and series to text on a stream."""
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
@@ -20,8 +22,8 @@ class Printer:
     taken from the startup events that come by. Text is held back until ``flush()``, which does
     not close the stream.
 
-    When nobody reads the stream any more (``retis print | head``), ``closed`` becomes true and
-    all further text is dropped. Other failures raise RetisError.
+    When nobody reads the stream any more (``retis print | head``, a terminal that was closed),
+    ``closed`` becomes true and all further text is dropped. Other failures raise RetisError.
     """
 
     closed: bool
@@ -79,6 +81,7 @@ class Printer:
 
     def _failed(self, error: OSError) -> None:
         """Drop what the stream still holds, since its flush at exit would fail once more."""
+        unread = isinstance(error, BrokenPipeError) or self._is_closed_terminal(error)
         with contextlib.suppress(OSError, ValueError):  # a stream in memory has no descriptor
             null = os.open(os.devnull, os.O_WRONLY)
             try:
@@ -86,6 +89,14 @@ class Printer:
             finally:
                 os.close(null)
         self.closed = True
-        if not isinstance(error, BrokenPipeError):
+        if not unread:
             message = f"cannot write the events as text: {error.strerror or error}"
             raise RetisError(message) from None
+
+    def _is_closed_terminal(self, error: OSError) -> bool:
+        # tty(4): EIO after a hang-up; of a file it would be a damaged disk.
+        try:
+            mode = os.fstat(self._stream.fileno()).st_mode
+        except (OSError, ValueError):
+            return False
+        return error.errno == errno.EIO and stat.S_ISCHR(mode)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,16 +91,18 @@ def background(
     timeout: float = TIME_LIMIT,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Running]:
     """Run ``retis … collect …`` beside the block, which starts once all probes are attached.
 
-    Adds ``--ready-file``, so the arguments must end with the collect command's. The process is
-    killed at the end of the block if it still runs.
+    Adds ``--ready-file``, so the arguments must end with the collect command's. ``prefix`` is a
+    command that becomes retis (``ip netns exec``). The process is killed at the end of the block if
+    it still runs.
     """
     with tempfile.TemporaryDirectory(prefix="retis-ready-") as folder:
         ready = Path(folder) / f"ready{next(_ready_names)}"
         command = [*arguments, "--ready-file", ready]
-        with _start(command, cwd=cwd, environment=environment) as running:
+        with _start(command, cwd=cwd, environment=environment, prefix=prefix) as running:
 
             def is_ready() -> bool:
                 return ready.exists() or running.process.poll() is not None
@@ -118,13 +120,19 @@ def _start(
     *,
     cwd: Path | None,
     environment: Mapping[str, str] | None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Running]:
     # Files and not pipes: a background retis never waits for a reader.
     with tempfile.TemporaryDirectory(prefix="retis-run-") as name:
         folder = Path(name)
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [*unprivileged.prefix_if_wanted(*arguments), *_RETIS, *map(str, arguments)],
+                [
+                    *prefix,
+                    *unprivileged.prefix_if_wanted(*arguments),
+                    *_RETIS,
+                    *map(str, arguments),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -15,8 +15,9 @@ from typing import Any
 from lab import cli, netns
 from lab.collection import namespace_number, sender
 
-# A port that is only ours, so that nothing else on the machine counts; and nobody answers.
-PORT = 41873
+# A port that is only ours, so that nothing else on the machine counts, the same tests run by
+# somebody else neither; few, so that programs come from the cache. And nobody answers.
+PORT = 41873 + os.getpid() % 16
 PROBE = ("-c", "skb,dev,ns", "-p", "tp:net:netif_rx", "-f", f"udp dst port {PORT}")
 
 Events = list[dict[str, Any]]

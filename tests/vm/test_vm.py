@@ -28,6 +28,8 @@ ONCE = (
     "test_ct_sort.py",
     "test_docs.py",
     "test_docs_collector.py",
+    "test_faults.py",
+    "test_faults_kprobes.py",
     "test_inspect.py",
     "test_lab.py",
     "test_nft_tracing.py::test_sort_shows_the_rules_own_text",

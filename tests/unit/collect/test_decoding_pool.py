@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from lab.netns import wait_until
 from lab.spooled import children_of, is_gone
 from retis_py.collect import decoding_pool
+from retis_py.collect.channel import Channel
+from retis_py.collect.decoder_process import DecoderProcess
 from retis_py.collect.decoding_pool import (
     SLOT_SIZE,
     Batch,
@@ -241,3 +243,14 @@ def test_signals_are_not_theirs() -> None:
             assert take(pool).lines == lines(batch([1]))
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_out_of_memory() -> None:
+    """What no machine has: an error that says so, and no bug."""
+
+    def decode(_channel: Channel) -> int:
+        return len(bytearray(1 << 60))
+
+    with closing(DecoderProcess(decode, [])) as process, pytest.raises(RetisError) as raised:
+        process.receive(20)
+    assert "memory is short" in str(raised.value)

@@ -1,0 +1,629 @@
+"""Faults from outside, caused: afterwards nothing is left, and what was captured is there.
+
+docs/reliability.md names each of these tests; tests/unit/test_docs_reliability.py holds it to that.
+"""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import capabilities, cli, netns
+from lab.emulation import fast_machine_only
+from lab.leftovers import Traces
+from lab.memory import memory_limit
+from lab.netns import wait_until
+from lab.shell_job import CTRL_C, CTRL_Z, ShellJob, shell_job
+from lab.spooled import (
+    PROBE,
+    assert_all,
+    children_of,
+    decoder_of,
+    here,
+    is_gone,
+    load,
+    losses,
+    of_spool,
+    quiet_link,
+    send,
+    stopped,
+    times,
+)
+from retis_py.cli.main import main
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("root", "btf"),
+    fast_machine_only,
+]
+
+ROOT = Path(__file__).parents[2]
+RETIS = (sys.executable, "-m", "retis_py")
+TEXT = re.compile(rb"^\d+ \(\d+\) \[.*netif_rx", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[netns.Pair]:
+    capabilities.require("root")
+    with quiet_link() as made:
+        yield made
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Traces:
+    return Traces(tmp_path / "tmp")
+
+
+@contextmanager
+def collecting(traces: Traces, *arguments: str | Path) -> Iterator[cli.Running]:
+    """A collection whose traces are noted."""
+    with cli.background("collect", *PROBE, *arguments, environment=traces.environment) as running:
+        traces.note(running.process.pid)
+        assert traces.kinds == {"prog", "map", "link"}
+        yield running
+
+
+def assert_file(link: netns.Pair, path: Path, count: int) -> None:
+    """The file has so many, and can be printed and sorted (in this process, which is quicker)."""
+    assert len(here(link, load(path))) == count
+    for command in ("print", "sort"):
+        copy = path.with_name(f"{path.name}-{command}")
+        assert main([command, str(path), "-o", str(copy)]) == 0
+        assert copy.read_bytes().count(b"net:netif_rx") >= count
+        copy.unlink()
+
+
+def error_of(stderr: str) -> str:
+    """The one line that says what failed; beside it there may be messages."""
+    [line] = [each for each in stderr.splitlines() if not re.match(r"[\d:]+ \[\w+\] ", each)]
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+def assert_said(stderr: str, count: int) -> None:
+    """The end says how many, and that none of them was lost."""
+    assert f"[INFO] {count:,} event(s)" in stderr, stderr
+    assert losses(stderr) == 0, stderr
+
+
+# Signals
+
+
+@contextmanager
+def job(
+    traces: Traces, folder: Path, *arguments: str | Path, before: str = "true"
+) -> Iterator[ShellJob]:
+    words = ("collect", *PROBE, *arguments)
+    with shell_job(*words, folder=folder, environment=traces.environment, before=before) as made:
+        traces.note(made.pid)
+        yield made
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def retis_processes(shell: ShellJob) -> list[int]:
+    return [shell.pid, *children_of(shell.pid)]
+
+
+def test_ctrl_z_and_back_then_ctrl_c(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """What came meanwhile lay in the kernel's buffer."""
+    path = tmp_path / "events"
+    with job(traces, tmp_path, "-o", path) as shell:
+        send(link, 10)
+        shell.type(CTRL_Z)
+        processes = retis_processes(shell)
+        assert len(processes) == 2
+        wait_until(lambda: all(state(pid) == "T" for pid in processes), "Ctrl-Z", 10)
+        send(link, 10)
+        shell.type(b"fg\n")
+        wait_until(lambda: all(state(pid) != "T" for pid in processes), "fg", 10)
+        send(link, 10)
+        shell.type(CTRL_C)
+        assert shell.status() == 0
+    assert_said(shell.shown.decode(), 30)
+    assert_file(link, path, 30)
+    traces.assert_none()
+
+
+def test_ctrl_z_for_longer_than_the_buffer_lasts(
+    link: netns.Pair, tmp_path: Path, traces: Traces
+) -> None:
+    """What did not fit is counted."""
+    path = tmp_path / "events"
+    with job(traces, tmp_path, "--buffer-size", "1MB", "-o", path) as shell:
+        processes = retis_processes(shell)
+        shell.type(CTRL_Z)
+        wait_until(lambda: all(state(pid) == "T" for pid in processes), "Ctrl-Z", 10)
+        send(link, 10_000)
+        shell.type(b"fg\n")
+        wait_until(lambda: all(state(pid) != "T" for pid in processes), "fg", 10)
+        send(link, 10)
+        shell.type(CTRL_C)
+        assert shell.status() == 0
+    lost = losses(shell.shown.decode())
+    assert lost > 1000
+    assert_file(link, path, 10_010 - lost)
+    traces.assert_none()
+
+
+def test_stopped_while_it_starts(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """Ctrl-Z while it compiles and loads, and back; the compiler is in a group of its own."""
+    path, ready = tmp_path / "events", tmp_path / "ready"
+    words = ["collect", *PROBE, "--no-cache", "-o", str(path), "--ready-file", str(ready)]
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*RETIS, *words], stderr=stderr, env={**os.environ, **traces.environment}
+        )
+    try:
+        before, pause = 0, 0.03
+        while not ready.exists() and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: state(process.pid) in "TZ", "SIGSTOP", 10)
+            before += not ready.exists()
+            process.send_signal(signal.SIGCONT)
+            time.sleep(pause)
+            pause *= 1.2  # loading has to fit in between, however busy the machine is
+        assert before > 3
+        assert ready.exists(), (tmp_path / "stderr").read_text()
+        traces.note(process.pid)
+        send(link, 10)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0, (tmp_path / "stderr").read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert_file(link, path, 10)
+    traces.assert_none()
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["file", "text"])
+def test_terminal_is_closed(
+    link: netns.Pair, tmp_path: Path, traces: Traces, *, text: bool
+) -> None:
+    """The shell and the kernel send SIGHUP; there is nobody to tell anything."""
+    path = tmp_path / "events"
+    arguments = () if text else ("-o", path)
+    with job(traces, tmp_path, *arguments) as shell:
+        send(link, 10)
+        if text:
+            wait_until(lambda: shell.shown.count(b"[tp] net:netif_rx") == 10, "the text", 10)
+        shell.close()
+        wait_until(lambda: is_gone(shell.pid), "the collection's end", 20)
+    if not text:
+        assert_file(link, path, 10)
+    assert sorted(p.name for p in tmp_path.glob("events*")) == ([] if text else ["events"])
+    traces.assert_none()
+
+
+def test_terminal_is_closed_and_hang_ups_are_ignored(
+    link: netns.Pair, tmp_path: Path, traces: Traces
+) -> None:
+    """As with nohup or disown: it goes on, whatever becomes of the status line."""
+    path = tmp_path / "events"
+    with job(traces, tmp_path, "-o", path, before="trap '' HUP") as shell:
+        send(link, 10)
+        wait_until(lambda: b"10 events" in shell.shown, "the status line", 10)
+        shell.close()
+        errors = Path(f"/proc/{shell.pid}/fd/2")
+        wait_until(lambda: "(deleted)" in str(errors.readlink()), "a terminal that is gone", 10)
+        send(link, 10)
+        time.sleep(1.1)  # two of the status line's intervals
+        send(link, 10)
+        os.kill(shell.pid, signal.SIGINT)
+        wait_until(lambda: is_gone(shell.pid), "the collection's end", 20)
+    assert_file(link, path, 30)
+    traces.assert_none()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_to_all_processes(
+    link: netns.Pair, tmp_path: Path, traces: Traces, number: signal.Signals
+) -> None:
+    """As Ctrl-C does it, and systemd at a service's end; twice for SIGHUP, as a closed terminal."""
+    path = tmp_path / "events"
+    with collecting(traces, "-o", path) as running:
+        with stopped(decoder_of(running.process)):  # events are under way
+            send(link, 5000)
+            for pid in traces.processes():
+                os.kill(pid, number)
+            if number == signal.SIGHUP:
+                wait_until(lambda: not caught(running.process.pid, number), "the first one")
+                os.kill(running.process.pid, number)
+        result = running.wait(20)
+    assert result.exit_code == 0, result.stderr
+    assert_said(result.stderr, 5_000)
+    assert_file(link, path, 5000)
+    traces.assert_none()
+
+
+def caught(pid: int, number: int) -> bool:
+    """Whether a process handles a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [mask] = re.findall(r"^SigCgt:\s+(\w+)$", status, re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+# kill -9
+
+
+@pytest.mark.parametrize("who", ["collecting", "decoding", "helping", "all"])
+def test_killed(link: netns.Pair, tmp_path: Path, traces: Traces, who: str) -> None:
+    """Of a collection with a command, in the middle of work."""
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
+    command = "sleep 600 & sleep 601; true"
+    with collecting(traces, "--decoders", "2", "-o", path, "--cmd", command) as running:
+        retis = running.process.pid
+        wait_until(lambda: len(children_of(retis)) == 2, "the command")
+        [decoder] = [pid for pid in children_of(retis) if "retis_py" in command_line(pid)]
+        with stopped(decoder):
+            send(link, 5000)
+        wait_until(lambda: len(children_of(decoder)) == 2, "helpers")
+        with stopped(decoder):
+            send(link, 5000)
+            time.sleep(0.1)  # for the last ones to be fetched
+            victims = {
+                "collecting": [retis],
+                "decoding": [decoder],
+                "helping": children_of(decoder)[:1],
+                "all": [retis, decoder, *children_of(decoder)],
+            }[who]
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+        result = running.wait(20)
+        if who == "collecting":
+            wait_until(lambda: is_gone(decoder), "the decoder's end", 20)
+        said = running.output()
+    wait_until(lambda: all(map(is_gone, victims)), "the end of the killed", 10)
+    assert result.exit_code == (-signal.SIGKILL if retis in victims else 1)
+    if who == "all":
+        end_command(traces)
+    if who == "collecting":
+        assert "the collecting process has ended early: the 10,000 event(s)" in said
+        assert_file(link, path, 10_000)
+        assert not spool.exists()
+    else:
+        assert_all(link, load(path), of_spool(spool), 10_000)
+    if who in ("decoding", "helping"):
+        assert f"'retis print {spool}'" in said
+    traces.assert_none()
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def end_command(traces: Traces) -> None:
+    """Nobody was left who could have."""
+    left = traces.processes()
+    assert all("sleep" in command_line(pid) for pid in left), left
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("who", ["compiling", "collecting"])
+def test_killed_while_it_compiles(tmp_path: Path, traces: Traces, who: str) -> None:
+    path = tmp_path / "events"
+    words = ["collect", *PROBE, "--no-cache", "-o", str(path), "--cmd", "true"]
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*RETIS, *words], stderr=stderr, env={**os.environ, **traces.environment}
+        )
+    with process:
+        spool = path.with_name("events.spool")
+        wait_until(spool.exists, "the spool", 20)
+        [compiler] = [pid for pid in children_of(process.pid) if "child.py" in command_line(pid)]
+        with stopped(compiler):
+            victim = compiler if who == "compiling" else process.pid
+            os.kill(victim, signal.SIGKILL)
+            code = process.wait(20)
+    said = (tmp_path / "stderr").read_text()
+    assert "probe(s) loaded" not in said
+    if who == "compiling":
+        assert code == 1
+        assert error_of(said).startswith("the compiler has ended by SIGKILL: was memory short?")
+    else:
+        assert code == -signal.SIGKILL
+        wait_until(lambda: not traces.processes(), "the others' end", 10)
+        [folder] = traces.folder.iterdir()  # it has headers for the compiler
+        again = cli.retis("collect", *PROBE, "--cmd", "true", environment=traces.environment)
+        assert again.exit_code == 0
+        assert f"removed {folder}, which an interrupted run left" in again.stderr
+    wait_until(lambda: not spool.exists(), "the end of the spool, which is empty", 10)
+    traces.assert_no_process()
+
+
+def test_mount_of_a_killed_one(tmp_path: Path) -> None:
+    """tracefs, mounted by --allow-system-changes: the next start says so and unmounts it."""
+    ready = tmp_path / "ready"
+    retis = f"{sys.executable} -m retis_py collect -c skb,dev,ns -p 'tp:net:netif_rx*'"
+    mounts = "grep ^retis- /proc/mounts"
+    script = f"""
+        grep ' tracefs ' /proc/mounts | cut -d' ' -f2 | while read p; do umount -l $p; done
+        umount -l /sys/kernel/debug 2>/dev/null
+        {retis} --allow-system-changes --ready-file {ready} 2>/dev/null >/dev/null &
+        while ! [ -e {ready} ]; do sleep 0.05; done
+        kill -9 $!
+        wait
+        echo first; {mounts}
+        {retis} --allow-system-changes --cmd true 2>&1
+        echo then; {mounts}
+    """
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+    first, _, then = done.stdout.partition("then\n")
+    assert "tracefs was left mounted by an interrupted run" in first, done
+    assert re.search(r"^retis-\d+ /sys/kernel/tracing tracefs ", first, re.MULTILINE)
+    assert then == ""
+
+
+# Memory
+
+
+def test_out_of_address_space_at_the_start(tmp_path: Path, traces: Traces) -> None:
+    """ulimit -v, whatever it hits: an error in one line."""
+    failed = 0
+    for megabytes in (36, 60, 90):
+        limit = megabytes << 20
+        path = tmp_path / f"events{megabytes}"
+        done = subprocess.run(
+            [*RETIS, "collect", *PROBE, "-o", str(path), "--cmd", "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **traces.environment},
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )
+        if done.returncode != 0:
+            failed += 1
+            assert "memory is short" in error_of(done.stderr)
+    assert failed >= 1
+    traces.assert_no_process()
+
+
+def test_no_memory_for_helpers(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """The decoding process gets no more than it has: it does without."""
+    path = tmp_path / "events"
+    with collecting(traces, "--decoders", "2", "-o", path) as running:
+        decoder = decoder_of(running.process)
+        send(link, 100)
+        wait_until(lambda: path.stat().st_size > 10_000, "events in the file")
+        with stopped(decoder):
+            resource.prlimit(decoder, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+            send(link, 10_000)
+        wait_until(lambda: settled(path), "the decoder", 20)
+        assert not children_of(decoder)
+        result = running.stop()
+    assert_said(result.stderr, 10_100)
+    assert_file(link, path, 10_100)
+    traces.assert_none()
+
+
+def test_compiler_is_out_of_memory(tmp_path: Path, traces: Traces) -> None:
+    """The kernel kills it: a memory cgroup, as a container has."""
+    path = tmp_path / "events"
+    with memory_limit(64 << 20) as group:
+        enter = ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs))
+        done = subprocess.run(
+            [*enter, *RETIS, "collect", *PROBE, "--no-cache", "-o", str(path), "--cmd", "true"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **traces.environment},
+        )
+        assert group.kills() >= 1
+    assert done.returncode == 1, done.stderr
+    assert error_of(done.stderr).startswith("the compiler has ended by SIGKILL: was memory short?")
+    traces.assert_no_process()
+
+
+# Disk
+
+
+def test_no_room_for_temporary_files() -> None:
+    """Nowhere: neither where TMPDIR says nor anywhere else."""
+    script = """
+        for d in /tmp /var/tmp /usr/tmp; do
+            [ -d $d ] && mount -t tmpfs -o size=4k none $d && cat /dev/zero > $d/large
+        done 2>/dev/null
+        exec "$@"
+    """
+    apart = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
+    done = subprocess.run(
+        [*apart, *RETIS, "collect", *PROBE, "--no-cache", "--cmd", "true"],
+        cwd="/proc",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "No usable temporary directory" in error_of(done.stderr)
+
+
+def test_spool_is_damaged(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """By a disk that forgets, or somebody who writes to it: the rest of it stays."""
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
+    with collecting(traces, "--decoders", "0", "-o", path) as running:
+        with stopped(decoder_of(running.process)):
+            send(link, 10_000)
+            time.sleep(0.1)
+            with spool.open("r+b") as file:
+                file.seek(spool.stat().st_size // 2)
+                file.write(bytes(4096))
+        result = running.wait(20)
+    assert result.exit_code == 1
+    assert "bug" in error_of(result.stderr)
+    assert f"'retis print {spool}'" in result.stderr
+    first, rest = here(link, load(path)), of_spool(spool)
+    assert 9000 < len(first) + len(rest) < 10_000
+    traces.assert_none()
+
+
+# Pipes
+
+
+@contextmanager
+def into_pipe(
+    traces: Traces, tmp_path: Path, *arguments: str | Path, errors: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A collection whose output goes to a pipe."""
+    ready = tmp_path / "ready"
+    words = ["collect", *PROBE, "--format", "single-line", *map(str, arguments)]
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*RETIS, *words, "--ready-file", str(ready)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr if errors is None else errors,
+            env={**os.environ, **traces.environment},
+        )
+    try:
+        wait_until(ready.exists, "retis --ready-file", 30)
+        traces.note(process.pid)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_reader_that_reads_late(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    with into_pipe(traces, tmp_path) as process:
+        assert process.stdout is not None
+        send(link, 10_000)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        text = process.stdout.read()
+        assert process.wait(20) == 0
+    assert len(TEXT.findall(text)) == 10_000
+    assert_said((tmp_path / "stderr").read_text(), 10_000)
+    traces.assert_none()
+
+
+def test_reader_that_never_reads(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """The first Ctrl-C ends the capture, the second one the wait for the reader."""
+    with into_pipe(traces, tmp_path) as process:
+        send(link, 10_000)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: waits_for_decoder(process.pid), "the end of the capture", 10)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        said = (tmp_path / "stderr").read_text()
+        [(unread, received)] = re.findall(
+            r"decoding was interrupted: ([\d,]+) of ([\d,]+) event\(s\) were not shown", said
+        )
+        assert received == "10,000"
+        assert int(unread.replace(",", "")) > 5000
+        traces.assert_none()
+
+
+def waits_for_decoder(pid: int) -> bool:
+    """Whether the end of the capture is over: SIGINT is handled again, SIGHUP ignored."""
+    return caught(pid, signal.SIGINT) and not caught(pid, signal.SIGHUP)
+
+
+def test_reader_that_never_reads_and_killed(
+    link: netns.Pair, tmp_path: Path, traces: Traces
+) -> None:
+    """The decoding process gives the reader 3 s; the rest is in the spool."""
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
+    with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
+        send(link, 10_000)
+        time.sleep(0.2)
+        process.kill()
+        process.wait()
+        assert traces.processes()
+        assert_none_within(traces, 15)
+        said = (tmp_path / "stderr").read_text()
+    assert "the collecting process has ended early, and nobody reads its output" in said
+    assert f"of 10,000 event(s) are in {spool} only" in said
+    assert_all(link, load(path), of_spool(spool), 10_000)
+
+
+def assert_none_within(traces: Traces, seconds: float) -> None:
+    wait_until(lambda: not traces.processes(), "the end of all processes", seconds)
+    traces.assert_none()
+
+
+def test_reader_that_goes_away(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """There is a file, too: the collection goes on."""
+    path = tmp_path / "events"
+    with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
+        assert process.stdout is not None
+        send(link, 10)
+        assert TEXT.match(process.stdout.readline())
+        process.stdout.close()
+        send(link, 10_000)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    said = (tmp_path / "stderr").read_text()
+    assert_said(said, 10_010)
+    assert_file(link, path, 10_010)
+    traces.assert_none()
+
+
+def test_messages_that_nobody_reads(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
+    """Capture does not wait for them; they come when they are read."""
+    path = tmp_path / "events"
+    outer, inner = os.pipe()
+    reading = open(outer, "rb")  # noqa: PTH123, SIM115
+    limits = ("--spool-limit", "1MiB", "--buffer-size", "1MB")
+    try:
+        with into_pipe(traces, tmp_path, *limits, "-o", path, errors=inner) as process:
+            os.close(inner)
+            fill(process.pid)
+            with stopped(decoder_of(process)):
+                send(link, 20_000)
+            wait_until(lambda: settled(path), "the decoder to go on", 10)
+            begin = time.monotonic_ns()
+            send(link, 100)
+
+            def last_ones() -> int:
+                return sum(time > begin for time in times(load(path)))
+
+            wait_until(lambda: last_ones() == 100, "the last ones", 10)
+            process.send_signal(signal.SIGINT)
+            said = reading.read().decode().lstrip("\0")
+            assert process.wait(20) == 0
+    finally:
+        reading.close()
+    assert said.count("takes no more events for now") == 1
+    lost = losses(said)
+    assert lost > 1000
+    assert_file(link, path, 20_100 - lost)
+    traces.assert_none()
+
+
+def fill(pid: int) -> None:
+    """Fill the pipe that a process has as standard error, to the last byte."""
+    descriptor = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        for size in (4096, 1):
+            with pytest.raises(BlockingIOError):
+                while True:
+                    os.write(descriptor, bytes(size))
+    finally:
+        os.close(descriptor)
+
+
+def settled(path: Path) -> bool:
+    """Whether a file has not grown for a while."""
+    size = path.stat().st_size
+    time.sleep(0.3)
+    return size == path.stat().st_size

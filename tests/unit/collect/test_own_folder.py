@@ -1,0 +1,82 @@
+"""Temporary folders that outlive nobody for long."""
+
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retis_py.collect.own_folder import PREFIX, OwnFolder, remove_left_folders
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+
+
+@pytest.fixture
+def left(temporary: Path) -> Path:
+    """A folder whose owner was killed."""
+    pid = os.fork()
+    if pid == 0:
+        folder = OwnFolder()
+        (folder.path / "include").mkdir()
+        (folder.path / "include" / "types.h").write_text("typedef int pid_t;")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    [path] = temporary.iterdir()
+    return path
+
+
+def test_removed_by_its_owner(temporary: Path) -> None:
+    folder = OwnFolder()
+    (folder.path / "file").write_text("x")
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    folder.remove()
+    folder.remove()
+    assert not list(temporary.iterdir())
+
+
+def test_left_one_is_removed_and_said(left: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        remove_left_folders()
+    assert not left.exists()
+    assert f"removed {left}, which an interrupted run left" in caplog.text
+
+
+def test_one_in_use_stays(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = OwnFolder()
+    with caplog.at_level(logging.INFO):
+        remove_left_folders()
+    assert folder.path.exists()
+    assert not caplog.text
+    folder.remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
+def test_those_of_others_stay(left: Path, temporary: Path) -> None:
+    """Another user's, a link to a folder of ours, a file, and what only looks alike."""
+    other = temporary / f"{PREFIX}other"
+    other.mkdir()
+    os.chown(other, 65534, 65534)
+    target = temporary / "target"
+    target.mkdir()
+    (temporary / f"{PREFIX}link").symlink_to(target)
+    (temporary / f"{PREFIX}file").write_text("x")
+    (temporary / "retis-run-1").mkdir()
+    remove_left_folders()
+    names = {"other": other, "target": target, "run": temporary / "retis-run-1"}
+    assert all(path.exists() for path in names.values())
+    assert (temporary / f"{PREFIX}file").exists()
+    assert (temporary / f"{PREFIX}link").is_symlink()
+    assert not left.exists()
+
+
+def test_folder_for_temporary_files_is_gone(temporary: Path) -> None:
+    temporary.rmdir()
+    remove_left_folders()
+    temporary.mkdir()
