@@ -13,6 +13,8 @@ Comments of HTML say what a reader knows without them. Before a block, for this 
     line of the page: those of all its blocks.
 ``<!-- shown with: kprobes -->``, ``<!-- shown without: kprobes -->``
     It is run anywhere, and what is shown is compared only where the capability is there, or not.
+``<!-- shown among: others -->``
+    What a machine does besides may be there too: events that the page does not show.
 ``<!-- not run: reason -->``
     For the few that cannot be: tests/unit/test_docs_commands.py has the list.
 ``<!-- fails: REASON -->``
@@ -59,6 +61,7 @@ class Block:
     needs: frozenset[str] = frozenset()
     shown_with: frozenset[str] = frozenset()
     shown_without: frozenset[str] = frozenset()
+    among_others: bool = False
     not_run: str | None = None
     fails: bool = False
 
@@ -83,7 +86,9 @@ class _Said:
     file: str | None = None
 
 
-_COMMENT = re.compile(r"<!-- (needs|shown with|shown without|not run|fails|file|run): (.*) -->")
+_COMMENT = re.compile(
+    r"<!-- (needs|shown with|shown without|shown among|not run|fails|file|run): (.*) -->"
+)
 _FENCE = re.compile(r"(```+)\s*(\w*)$")
 _COMMAND = re.compile(r"([$#]) (.*)")
 _HERE_DOCUMENT = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
@@ -147,6 +152,7 @@ def _block(begin: int, lines: list[str], said: _Said) -> Block:
         said.sets.get("needs", frozenset()),
         said.sets.get("shown with", frozenset()),
         said.sets.get("shown without", frozenset()),
+        "shown among" in said.sets,
         said.not_run,
         said.fails,
     )

@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Blocks that are not run, by the page and the reason that stands there.
 NOT_RUN = {
     ("collect.md", "needs a collection that was killed; tests/functional/test_spool.py does that"),
-    ("performance.md", "a quarter of an hour on a quiet machine; tests/functional has its parts"),
+    ("performance.md", "a quarter of an hour on a quiet machine; tests/unit/bench tries its parts"),
     ("tutorial.md", "installs packages; CI itself begins with it"),
 }
 

@@ -185,6 +185,15 @@ def test_not_masked(one: str, other: str) -> None:
     assert masking.mask(one) != masking.mask(other)
 
 
+def test_among_others() -> None:
+    shown = ("01:00:00 [INFO] started", "one", "  more", "", "two", "01:00:00 [INFO] 2 event(s)")
+    events = "zero\n\none\n  more\n\nx\n\ntwo\n\ny\n"
+    printed = f"02:00:00 [INFO] started\n{events}02:00:00 [INFO] 5 event(s)\n"
+    assert masking.difference(shown, printed, among_others=True) is None
+    assert masking.difference(shown, printed) is not None
+    assert masking.difference(shown, printed.replace("two", "2"), among_others=True) is not None
+
+
 def test_messages_are_compared_apart() -> None:
     shown = ("01:00:00 [INFO] started", "event", "01:00:00 [INFO] ended")
     assert (

@@ -21,6 +21,8 @@ ONCE = (
     "test_compile_cache.py",
     "test_compile_in_guest.py",
     "test_ct_sort.py",
+    "test_docs.py",
+    "test_docs_collector.py",
     "test_inspect.py",
     "test_lab.py",
     "test_nft_tracing.py::test_sort_shows_the_rules_own_text",
