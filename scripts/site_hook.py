@@ -36,7 +36,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Make links between docs/ and what stands beside it fit the site."""
+    """Make links between docs/ and what stands beside it fit the site, without the tests' marks."""
+    # Before the heading such a comment would keep mkdocs from finding the page's title.
+    markdown = re.sub(r"^<!-- .* -->\n", "", markdown, flags=re.MULTILINE)
     prefix = "" if page.file.src_uri in BESIDE else "../"
     for name, source in BESIDE.items():
         markdown = markdown.replace(f"]({prefix}{source}", f"]({name}")
