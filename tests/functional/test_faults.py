@@ -320,7 +320,9 @@ def test_killed_while_it_compiles(tmp_path: Path, traces: Traces, who: str) -> N
         )
     with process:
         spool = path.with_name("events.spool")
-        wait_until(spool.exists, "the spool", 20)
+        # The one that compiles, and the one that decodes, which removes the spool.
+        wait_until(lambda: len(children_of(process.pid)) == 2, "both processes", 20)
+        assert spool.exists()
         [compiler] = [pid for pid in children_of(process.pid) if "child.py" in command_line(pid)]
         with stopped(compiler):
             victim = compiler if who == "compiling" else process.pid
