@@ -65,7 +65,13 @@ def environment(
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("name", ["collect_drop", "ifdump", "ct", "nft"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=fast_machine_only) for name in ("collect_drop", "ifdump", "ct")),
+        "nft",
+    ],
+)
 def test_functional_tests_with_few_capabilities(name: str, environment: dict[str, str]) -> None:
     """They pass where retis is another user with four capabilities, and the rest is root's."""
     if name == "nft":
