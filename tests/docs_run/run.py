@@ -29,13 +29,15 @@ def run_page(
     missing: Callable[[str], str | None],
     time_limit: float = TIME_LIMIT,
     checkout: Path = ROOT,
+    wanted: Callable[[page.Block], bool] = lambda _: True,
 ) -> Report:
     """Run the commands of the page ``path`` in a temporary folder.
 
     ``missing`` says of a capability why it is not there, or None (lab.capabilities.CAPABILITIES).
-    ``retis`` is that of ``checkout``. A problem is a command that fails or prints something else
-    than the page shows; those after it are run all the same. A command that shows a line
-    ``Error: …`` has to fail, and the last of a block that the page says so of.
+    ``retis`` is that of ``checkout``; blocks that are not ``wanted`` are left out. A problem is a
+    command that fails or prints something else than the page shows; those after it are run all
+    the same. A command that shows a line ``Error: …`` has to fail, and the last of a block that the
+    page says so of.
     """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="docs-run-") as name:
@@ -47,6 +49,8 @@ def run_page(
                 for item in page.read(path):
                     if isinstance(item, page.File):
                         _make(item, folder)
+                    elif not wanted(item):
+                        report.left_out.append(f"line {item.line}: not wanted")
                     elif reason := _why_not(item, missing):
                         report.left_out.append(f"line {item.line}: {reason}")
                     else:
