@@ -15,6 +15,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 AS_ANOTHER = "as another user, who must be able to read the installation"
 NOT_RUN = {
     ("collect.md", "needs a collection that was killed; tests/functional/test_spool.py does that"),
+    ("install.md", "installs packages; tests/install does the same in places of its own"),
+    ("install.md", "needs an engine for containers"),
     ("performance.md", "a quarter of an hour on a quiet machine; tests/unit/bench tries its parts"),
     ("privileges.md", f"{AS_ANOTHER}; tests/functional/test_privileges.py does that"),
     ("privileges.md", "changes a setting of the machine"),
