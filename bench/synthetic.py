@@ -15,7 +15,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 from retis_py.collect.compiled import Compiled
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.loader import Loader, Map, ProgramType
+from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.program import ring_names
 from retis_py.kernel import libbpf
 
@@ -95,7 +95,7 @@ class Producer:
     def __init__(self, loader: Loader, record: bytes, cpus: int) -> None:
         self._cpus = cpus
         self._program = loader.load("produce", ProgramType.RAW_TRACEPOINT)
-        self._counted: Map = loader.maps["counted"]
+        self._counted = loader.maps["counted"]
         self._record_size = len(record)
         loader.maps["records"].update(struct.pack("=I", 0), record * cpus)
 

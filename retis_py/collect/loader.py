@@ -11,14 +11,15 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from retis_py.collect.compiled import Compiled, MapDefinition
+from retis_py.collect.compiled import Compiled
+from retis_py.collect.maps import Map, make_map
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.kernel import libbpf, perf_event
 from retis_py.kernel.capabilities import may_load_programs
@@ -32,21 +33,9 @@ _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _ATTEMPTS = 20  # to load a program while signals come
 _VERIFIER_LOG_SIZE = 1 << 20
-_BATCH = 4096  # entries
-_BATCH_SIZE = 1 << 20  # bytes
 _CALL = 0x85
 _EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 _GET_FUNC_IP = 173  # BPF_FUNC_get_func_ip
-_BPF_EXIST_OR_NOT = 0  # BPF_ANY
-
-
-class MapType(IntEnum):
-    """``enum bpf_map_type``, those that differ in how they are made or read."""
-
-    HASH = 1
-    PERF_EVENT_ARRAY = 4
-    PERCPU_ARRAY = 6
-    RINGBUF = 27
 
 
 class ProgramType(IntEnum):
@@ -62,67 +51,6 @@ class AttachType(IntEnum):
     NONE = 0
     PERF_EVENT = 41
     TRACE_KPROBE_MULTI = 42
-
-
-class Map:
-    """A BPF map of this process; keys and values are bytes."""
-
-    def __init__(self, definition: MapDefinition, fd: int) -> None:
-        self.definition = definition
-        self.fd = fd
-        self._lib = libbpf.library()
-
-    def items(self, value_size: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all entries; ``value_size`` where the kernel's view of a value is larger."""
-        key = ctypes.create_string_buffer(self.definition.key_size)
-        value = ctypes.create_string_buffer(value_size or self.definition.value_size)
-        previous = None
-        while self._lib.bpf_map_get_next_key(self.fd, previous, key) == 0:
-            if self._lib.bpf_map_lookup_elem(self.fd, key, value) == 0:
-                yield key.raw, value.raw
-            previous = key
-
-    def entries(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all entries of a hash, some thousand with each system call (Linux 5.6 on)."""
-        key_size, value_size = self.definition.key_size, self.definition.value_size
-        most = min(_BATCH, _BATCH_SIZE // value_size)
-        keys = ctypes.create_string_buffer(key_size * most)
-        values = ctypes.create_string_buffer(value_size * most)
-        position = ctypes.create_string_buffer(max(key_size, 4))
-        start, result = None, 0
-        while result == 0:
-            count = ctypes.c_uint32(most)
-            result = self._lib.bpf_map_lookup_batch(
-                self.fd, start, position, keys, values, ctypes.byref(count), None
-            )
-            if result not in (0, -errno.ENOENT):
-                yield from self.items()
-                return
-            start = position
-            all_keys, all_values = keys.raw, values.raw
-            for i in range(count.value):
-                yield (
-                    all_keys[i * key_size : (i + 1) * key_size],
-                    all_values[i * value_size : (i + 1) * value_size],
-                )
-
-    @property
-    def readable(self) -> bool:
-        """Whether the kernel lets us look into it: before Linux 5.19 that may take CAP_BPF."""
-        key = ctypes.create_string_buffer(self.definition.key_size)
-        return self._lib.bpf_map_get_next_key(self.fd, None, key) not in (
-            -errno.EPERM,
-            -errno.EACCES,
-        )
-
-    def delete(self, key: bytes) -> bool:
-        """Remove an entry; return whether it was there."""
-        return bool(self._lib.bpf_map_delete_elem(self.fd, key) == 0)
-
-    def update(self, key: bytes, value: bytes) -> None:
-        """Set an entry."""
-        result = self._lib.bpf_map_update_elem(self.fd, key, value, _BPF_EXIST_OR_NOT)
-        check(result, self.definition.name)
 
 
 class Loader:
@@ -143,9 +71,9 @@ class Loader:
         self._map_fds: list[int] = []
         try:
             for definition in compiled.maps:
-                fd = self._create(definition, sizes.get(definition.name, definition.max_entries))
-                self._map_fds.append(fd)
-                self.maps[definition.name] = Map(definition, fd)
+                made = make_map(definition, sizes.get(definition.name, definition.max_entries))
+                self._map_fds.append(made.fd)
+                self.maps[definition.name] = made
         except BaseException:
             self.close()
             raise
@@ -295,34 +223,6 @@ class Loader:
 
     def _keep(self, fd: int) -> int:
         self._descriptors.append(fd)
-        return fd
-
-    def _create(self, definition: MapDefinition, entries: int) -> int:
-        options = libbpf.MapCreateOpts(
-            sz=ctypes.sizeof(libbpf.MapCreateOpts), map_flags=definition.flags
-        )
-        fd: int = self._lib.bpf_map_create(
-            definition.type,
-            definition.name[:15].encode(),
-            definition.key_size,
-            definition.value_size,
-            entries,
-            ctypes.byref(options),
-        )
-        if fd in (-errno.EPERM, -errno.EACCES):
-            raise MissingPrerequisite(
-                "the kernel does not let this user make BPF maps: run as root (or with CAP_BPF)"
-            )
-        if fd == -errno.ENOMEM:
-            raise RetisError(
-                f"not enough memory for the map '{definition.name}' with {entries:,} entries:"
-                " choose a smaller --buffer-size"
-            )
-        if fd < 0:
-            raise RetisError(
-                f"the kernel refuses the map '{definition.name}' with {entries:,} entries"
-                f" ({os.strerror(-fd)}): please report this with its version"
-            )
         return fd
 
     def _link(self, instructions: bytes, constants: Mapping[int, int]) -> bytes:

@@ -4,7 +4,7 @@ import mmap
 import os
 import struct
 
-from retis_py.collect.loader import Map
+from retis_py.collect.maps import Map
 from retis_py.collect.ring import Batch, RecordSource, record_bytes
 from retis_py.kernel import perf_event
 

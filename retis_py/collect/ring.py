@@ -8,7 +8,7 @@ import mmap
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from retis_py.collect.loader import Map
+from retis_py.collect.maps import Map
 
 HEADER_SIZE = 8
 """Of a record in a ring, in bytes: u32 length with the flags below, u32 page offset."""

@@ -11,8 +11,9 @@ from retis_py.collect.compiler import Compiler
 from retis_py.collect.describe import describe
 from retis_py.collect.drain import Drainer
 from retis_py.collect.known_probes import KnownProbes
-from retis_py.collect.loader import Loader, MapType
+from retis_py.collect.loader import Loader
 from retis_py.collect.losses import Losses, read_losses
+from retis_py.collect.maps import MapType
 from retis_py.collect.own_symbols import symbols_of
 from retis_py.collect.perfbuffer import perf_buffers
 from retis_py.collect.plan import Plan

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from retis_py.collect.loader import Map
+from retis_py.collect.maps import Map
 
 _INTERVAL = 5.0  # s
 _AGE = 60.0  # s

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
-from retis_py.collect.loader import AttachType, MapType, ProgramType
+from retis_py.collect.loader import AttachType, ProgramType
+from retis_py.collect.maps import MapType
 from retis_py.kernel import libbpf, perf_event
 from retis_py.kernel.kallsyms import KallSyms
 from retis_py.kernel.libbpf import check

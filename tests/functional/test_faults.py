@@ -5,7 +5,6 @@ docs/reliability.md names each of these tests; tests/unit/test_docs_reliability.
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -18,8 +17,8 @@ import pytest
 
 from lab import capabilities, cli, netns
 from lab.emulation import fast_machine_only
+from lab.faults import RETIS, assert_file, assert_said, caught, collecting, error_of
 from lab.leftovers import Traces
-from lab.memory import memory_limit
 from lab.netns import wait_until
 from lab.shell_job import CTRL_C, CTRL_Z, ShellJob, shell_job
 from lab.spooled import (
@@ -27,7 +26,6 @@ from lab.spooled import (
     assert_all,
     children_of,
     decoder_of,
-    here,
     is_gone,
     load,
     losses,
@@ -35,19 +33,13 @@ from lab.spooled import (
     quiet_link,
     send,
     stopped,
-    times,
 )
-from retis_py.cli.main import main
 
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.usefixtures("root", "btf"),
     fast_machine_only,
 ]
-
-ROOT = Path(__file__).parents[2]
-RETIS = (sys.executable, "-m", "retis_py")
-TEXT = re.compile(rb"^\d+ \(\d+\) \[.*netif_rx", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -60,38 +52,6 @@ def link() -> Iterator[netns.Pair]:
 @pytest.fixture
 def traces(tmp_path: Path) -> Traces:
     return Traces(tmp_path / "tmp")
-
-
-@contextmanager
-def collecting(traces: Traces, *arguments: str | Path) -> Iterator[cli.Running]:
-    """A collection whose traces are noted."""
-    with cli.background("collect", *PROBE, *arguments, environment=traces.environment) as running:
-        traces.note(running.process.pid)
-        assert traces.kinds == {"prog", "map", "link"}
-        yield running
-
-
-def assert_file(link: netns.Pair, path: Path, count: int) -> None:
-    """The file has so many, and can be printed and sorted (in this process, which is quicker)."""
-    assert len(here(link, load(path))) == count
-    for command in ("print", "sort"):
-        copy = path.with_name(f"{path.name}-{command}")
-        assert main([command, str(path), "-o", str(copy)]) == 0
-        assert copy.read_bytes().count(b"net:netif_rx") >= count
-        copy.unlink()
-
-
-def error_of(stderr: str) -> str:
-    """The one line that says what failed; beside it there may be messages."""
-    [line] = [each for each in stderr.splitlines() if not re.match(r"[\d:]+ \[\w+\] ", each)]
-    assert line.startswith("Error: ")
-    return line.removeprefix("Error: ")
-
-
-def assert_said(stderr: str, count: int) -> None:
-    """The end says how many, and that none of them was lost."""
-    assert f"[INFO] {count:,} event(s)" in stderr, stderr
-    assert losses(stderr) == 0, stderr
 
 
 # Signals
@@ -246,13 +206,6 @@ def test_signal_to_all_processes(
     traces.assert_none()
 
 
-def caught(pid: int, number: int) -> bool:
-    """Whether a process handles a signal."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [mask] = re.findall(r"^SigCgt:\s+(\w+)$", status, re.MULTILINE)
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
 # kill -9
 
 
@@ -366,266 +319,3 @@ def test_mount_of_a_killed_one(tmp_path: Path) -> None:
     assert "tracefs was left mounted by an interrupted run" in first, done
     assert re.search(r"^retis-\d+ /sys/kernel/tracing tracefs ", first, re.MULTILINE)
     assert then == ""
-
-
-# Memory
-
-
-def test_out_of_address_space_at_the_start(tmp_path: Path, traces: Traces) -> None:
-    """ulimit -v, whatever it hits: an error in one line."""
-    failed = 0
-    for megabytes in (36, 60, 90):
-        limit = megabytes << 20
-        path = tmp_path / f"events{megabytes}"
-        done = subprocess.run(
-            [*RETIS, "collect", *PROBE, "-o", str(path), "--cmd", "true"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, **traces.environment},
-            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        )
-        if done.returncode != 0:
-            failed += 1
-            assert "memory is short" in error_of(done.stderr)
-    assert failed >= 1
-    traces.assert_no_process()
-
-
-def test_no_memory_for_helpers(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    """The decoding process gets no more than it has: it does without."""
-    path = tmp_path / "events"
-    with collecting(traces, "--decoders", "2", "-o", path) as running:
-        decoder = decoder_of(running.process)
-        send(link, 100)
-        wait_until(lambda: path.stat().st_size > 10_000, "events in the file")
-        with stopped(decoder):
-            resource.prlimit(decoder, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-            send(link, 10_000)
-        wait_until(lambda: settled(path), "the decoder", 20)
-        assert not children_of(decoder)
-        result = running.stop()
-    assert_said(result.stderr, 10_100)
-    assert_file(link, path, 10_100)
-    traces.assert_none()
-
-
-def test_compiler_is_out_of_memory(tmp_path: Path, traces: Traces) -> None:
-    """The kernel kills it: a memory cgroup, as a container has."""
-    path = tmp_path / "events"
-    with memory_limit(64 << 20) as group:
-        enter = ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs))
-        done = subprocess.run(
-            [*enter, *RETIS, "collect", *PROBE, "--no-cache", "-o", str(path), "--cmd", "true"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={**os.environ, **traces.environment},
-        )
-        assert group.kills() >= 1
-    assert done.returncode == 1, done.stderr
-    assert error_of(done.stderr).startswith("the compiler has ended by SIGKILL: was memory short?")
-    traces.assert_no_process()
-
-
-# Disk
-
-
-def test_no_room_for_temporary_files() -> None:
-    """Nowhere: neither where TMPDIR says nor anywhere else."""
-    script = """
-        for d in /tmp /var/tmp /usr/tmp; do
-            [ -d $d ] && mount -t tmpfs -o size=4k none $d && cat /dev/zero > $d/large
-        done 2>/dev/null
-        exec "$@"
-    """
-    apart = ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
-    done = subprocess.run(
-        [*apart, *RETIS, "collect", *PROBE, "--no-cache", "--cmd", "true"],
-        cwd="/proc",
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "No usable temporary directory" in error_of(done.stderr)
-
-
-def test_spool_is_damaged(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    """By a disk that forgets, or somebody who writes to it: the rest of it stays."""
-    path, spool = tmp_path / "events", tmp_path / "events.spool"
-    with collecting(traces, "--decoders", "0", "-o", path) as running:
-        with stopped(decoder_of(running.process)):
-            send(link, 10_000)
-            time.sleep(0.1)
-            with spool.open("r+b") as file:
-                file.seek(spool.stat().st_size // 2)
-                file.write(bytes(4096))
-        result = running.wait(20)
-    assert result.exit_code == 1
-    assert "bug" in error_of(result.stderr)
-    assert f"'retis print {spool}'" in result.stderr
-    first, rest = here(link, load(path)), of_spool(spool)
-    assert 9000 < len(first) + len(rest) < 10_000
-    traces.assert_none()
-
-
-# Pipes
-
-
-@contextmanager
-def into_pipe(
-    traces: Traces, tmp_path: Path, *arguments: str | Path, errors: int | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A collection whose output goes to a pipe."""
-    ready = tmp_path / "ready"
-    words = ["collect", *PROBE, "--format", "single-line", *map(str, arguments)]
-    with (tmp_path / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
-            [*RETIS, *words, "--ready-file", str(ready)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr if errors is None else errors,
-            env={**os.environ, **traces.environment},
-        )
-    try:
-        wait_until(ready.exists, "retis --ready-file", 30)
-        traces.note(process.pid)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def test_reader_that_reads_late(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    with into_pipe(traces, tmp_path) as process:
-        assert process.stdout is not None
-        send(link, 10_000)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        assert process.poll() is None
-        text = process.stdout.read()
-        assert process.wait(20) == 0
-    assert len(TEXT.findall(text)) == 10_000
-    assert_said((tmp_path / "stderr").read_text(), 10_000)
-    traces.assert_none()
-
-
-def test_reader_that_never_reads(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    """The first Ctrl-C ends the capture, the second one the wait for the reader."""
-    with into_pipe(traces, tmp_path) as process:
-        send(link, 10_000)
-        process.send_signal(signal.SIGINT)
-        wait_until(lambda: waits_for_decoder(process.pid), "the end of the capture", 10)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-        said = (tmp_path / "stderr").read_text()
-        [(unread, received)] = re.findall(
-            r"decoding was interrupted: ([\d,]+) of ([\d,]+) event\(s\) were not shown", said
-        )
-        assert received == "10,000"
-        assert int(unread.replace(",", "")) > 5000
-        traces.assert_none()
-
-
-def waits_for_decoder(pid: int) -> bool:
-    """Whether the end of the capture is over: SIGINT is handled again, SIGHUP ignored."""
-    return caught(pid, signal.SIGINT) and not caught(pid, signal.SIGHUP)
-
-
-def test_reader_that_never_reads_and_killed(
-    link: netns.Pair, tmp_path: Path, traces: Traces
-) -> None:
-    """The decoding process gives the reader 3 s; the rest is in the spool."""
-    path, spool = tmp_path / "events", tmp_path / "events.spool"
-    with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
-        send(link, 10_000)
-        time.sleep(0.2)
-        process.kill()
-        process.wait()
-        assert traces.processes()
-        assert_none_within(traces, 15)
-        said = (tmp_path / "stderr").read_text()
-    assert "the collecting process has ended early, and nobody reads its output" in said
-    assert f"of 10,000 event(s) are in {spool} only" in said
-    assert_all(link, load(path), of_spool(spool), 10_000)
-
-
-def assert_none_within(traces: Traces, seconds: float) -> None:
-    wait_until(lambda: not traces.processes(), "the end of all processes", seconds)
-    traces.assert_none()
-
-
-def test_reader_that_goes_away(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    """There is a file, too: the collection goes on."""
-    path = tmp_path / "events"
-    with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
-        assert process.stdout is not None
-        send(link, 10)
-        assert TEXT.match(process.stdout.readline())
-        process.stdout.close()
-        send(link, 10_000)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
-    said = (tmp_path / "stderr").read_text()
-    assert_said(said, 10_010)
-    assert_file(link, path, 10_010)
-    traces.assert_none()
-
-
-def test_messages_that_nobody_reads(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
-    """Capture does not wait for them; they come when they are read."""
-    path = tmp_path / "events"
-    outer, inner = os.pipe()
-    reading = open(outer, "rb")  # noqa: PTH123, SIM115
-    limits = ("--spool-limit", "1MiB", "--buffer-size", "1MB")
-    try:
-        with into_pipe(traces, tmp_path, *limits, "-o", path, errors=inner) as process:
-            os.close(inner)
-            fill(process.pid)
-            with stopped(decoder_of(process)):
-                send(link, 20_000)
-            wait_until(lambda: settled(path), "the decoder to go on", 10)
-            begin = time.monotonic_ns()
-            send(link, 100)
-
-            def last_ones() -> int:
-                return sum(time > begin for time in times(load(path)))
-
-            wait_until(lambda: last_ones() == 100, "the last ones", 10)
-            process.send_signal(signal.SIGINT)
-            said = reading.read().decode().lstrip("\0")
-            assert process.wait(20) == 0
-    finally:
-        reading.close()
-    assert said.count("takes no more events for now") == 1
-    lost = losses(said)
-    assert lost > 1000
-    assert_file(link, path, 20_100 - lost)
-    traces.assert_none()
-
-
-def fill(pid: int) -> None:
-    """Fill the pipe that a process has as standard error, to the last byte."""
-    descriptor = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
-    try:
-        for size in (4096, 1):
-            with pytest.raises(BlockingIOError):
-                while True:
-                    os.write(descriptor, bytes(size))
-    finally:
-        os.close(descriptor)
-
-
-def settled(path: Path) -> bool:
-    """Whether a file has not grown for a while."""
-    size = path.stat().st_size
-    time.sleep(0.3)
-    return size == path.stat().st_size

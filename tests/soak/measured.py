@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from retis_py.collect.compiled import MapDefinition
-from retis_py.collect.loader import Map, MapType
+from retis_py.collect.maps import Map, MapType
 from retis_py.kernel import libbpf
 
 TRACKED = "tracked_packets"

@@ -7,7 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "functional"
-MAIN, *OTHERS = ("test_faults.py", "test_faults_kprobes.py")
+MAIN, *OTHERS = (
+    "test_faults.py",
+    "test_faults_kprobes.py",
+    "test_faults_pipes.py",
+    "test_faults_resources.py",
+)
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
 NAMED = [
     name if "::" in name else f"{MAIN}::{name}"

@@ -14,7 +14,7 @@ from lab.netns import wait_until
 from retis_py.collect.child import number_maps
 from retis_py.collect.compiled import MapDefinition
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.loader import MapType
+from retis_py.collect.maps import MapType
 from retis_py.errors import MissingPrerequisite, RetisError
 from unit.collect.running import compile_text
 

@@ -11,8 +11,9 @@ from lab.capabilities import require
 from retis_py.collect import loader as loader_module
 from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.decode import Decoder
-from retis_py.collect.loader import Loader, Map, MapType, ProgramType
+from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
+from retis_py.collect.maps import Map, MapType
 from retis_py.collect.plan import Plan
 from retis_py.collect.program import PROBE_NUMBER, PROBE_SHAPE
 from retis_py.collect.ring import RingBuffer
@@ -86,28 +87,6 @@ def test_maps_sizes(full_program: Compiled) -> None:
             assert f"max_entries:\t{entries}\n" in text
 
 
-def test_map_items() -> None:
-    definition = MapDefinition("numbers", MapType.HASH, 4, 8, 100, 0)
-    with Loader(Compiled({}, [definition]), {}) as loader:
-        numbers = loader.maps["numbers"]
-        assert list(numbers.items()) == []
-        expected = {struct.pack("=I", n): struct.pack("=Q", n * n) for n in range(50)}
-        for key, value in expected.items():
-            numbers.update(key, value)
-        numbers.update(struct.pack("=I", 3), struct.pack("=Q", 1))
-        assert dict(numbers.items()) == expected | {struct.pack("=I", 3): struct.pack("=Q", 1)}
-        assert len(list(numbers.items())) == 50
-
-
-def test_full_map() -> None:
-    definition = MapDefinition("one", MapType.HASH, 4, 4, 1, 0)
-    with Loader(Compiled({}, [definition]), {}) as loader:
-        loader.maps["one"].update(b"aaaa", b"1111")
-        with pytest.raises(OSError, match="one") as caught:
-            loader.maps["one"].update(b"bbbb", b"2222")
-        assert caught.value.errno == errno.E2BIG
-
-
 # What the kernel refuses
 
 
@@ -140,13 +119,6 @@ def test_a_map_that_cannot_be_made() -> None:
     broken = MapDefinition("broken", MapType.HASH, 0, 4, 1, 0)  # a key without bytes
     with pytest.raises((RetisError, OSError), match="broken"):
         Loader(Compiled({}, [fine, broken]), {})
-
-
-@pytest.mark.usefixtures("open_descriptors")
-def test_no_memory_for_a_map() -> None:
-    definition = MapDefinition("events", MapType.HASH, 4, 1 << 20, 1, 0)
-    with pytest.raises(RetisError, match=r"not enough memory .*'events' .*smaller --buffer-size"):
-        Loader(Compiled({}, [definition]), {"events": 1 << 24})
 
 
 def test_not_permitted(monkeypatch: pytest.MonkeyPatch, full_program: Compiled) -> None:
@@ -227,11 +199,8 @@ def test_misses_are_read_from_where_the_kernel_has_them(types: Types) -> None:
 
 
 def test_numbers_are_the_kernels(types: Types) -> None:
-    maps = types.vmlinux.enum("bpf_map_type") or {}
     programs = types.vmlinux.enum("bpf_prog_type") or {}
     attaches = types.vmlinux.enum("bpf_attach_type") or {}
-    for kind in MapType:
-        assert maps[f"BPF_MAP_TYPE_{kind.name}"] == kind
     for program in ProgramType:
         assert programs[f"BPF_PROG_TYPE_{program.name}"] == program
     for attach in loader_module.AttachType:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.capabilities import require
-from retis_py.collect.loader import Loader, Map, ProgramType
+from retis_py.collect.loader import Loader, ProgramType
+from retis_py.collect.maps import Map
 from retis_py.collect.program import ProgramOptions, assemble
 from retis_py.collectors.ovs import OvsCollector
 from retis_py.probes.available import Types

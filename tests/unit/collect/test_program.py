@@ -8,7 +8,8 @@ import pytest
 
 from lab.capabilities import require
 from retis_py.collect.followed import FREEING_TRACEPOINTS, PROGRAM_FUNCTIONS
-from retis_py.collect.loader import Loader, MapType, ProgramType
+from retis_py.collect.loader import Loader, ProgramType
+from retis_py.collect.maps import MapType
 from retis_py.collect.program import (
     PROBE_NUMBER,
     PROBE_SHAPE,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lab.capabilities import require
 from retis_py.collect.compiled import Compiled, MapDefinition
-from retis_py.collect.loader import Loader, Map, MapType, ProgramType
+from retis_py.collect.loader import Loader, ProgramType
+from retis_py.collect.maps import Map, MapType
 from retis_py.collect.ring import RingBuffer
 from unit.collect.running import Runner, compile_text, drain
 

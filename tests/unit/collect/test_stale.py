@@ -7,7 +7,8 @@ import pytest
 
 from lab import capabilities
 from retis_py.collect.compiled import Compiled, MapDefinition
-from retis_py.collect.loader import Loader, MapType
+from retis_py.collect.loader import Loader
+from retis_py.collect.maps import MapType
 from retis_py.collect.stale import StaleEntries
 
 SECOND = 1_000_000_000
