@@ -44,6 +44,8 @@ _PATIENCE = 2.0
 
 # Probes that are added later; their programs' and functions' addresses.
 _TO_ATTACH = frozenset({Capability.BPF, Capability.PERFMON, Capability.SYSLOG})
+# Above it, which is Debian's own addition and its default, kprobes take CAP_SYS_ADMIN.
+_PERFMON_ENOUGH = 2
 _TO_PROBE_PROCESSES = frozenset(
     {Capability.SYS_ADMIN, Capability.SYS_PTRACE, Capability.DAC_READ_SEARCH}
 )
@@ -78,6 +80,7 @@ class Session:
         self._attached: list[Attached] = []
         self._known = KnownProbes(plan.probes)
         self._plan = plan
+        self._host = host
         self._spool = spool
         self._has_stacks = any(probe.stack for probe in plan.probes)
         self._losses: Losses | None = None
@@ -156,6 +159,8 @@ class Session:
         needed = frozenset[Capability]()
         if self._prober is not None:
             needed |= _TO_ATTACH
+            if (self._host.sysctl("kernel.perf_event_paranoid") or 0) > _PERFMON_ENOUGH:
+                needed |= {Capability.SYS_ADMIN}
         if self._user_probes is not None:
             needed |= _TO_ATTACH | _TO_PROBE_PROCESSES
         return needed
