@@ -29,7 +29,7 @@ from report import as_text
 HERE = Path(__file__).parent
 
 # What benchmarks are told that would take too long otherwise, or more than is needed for a look.
-FULL = {"kernel": ("--packets", "20000"), "post": ("--events", "200000")}
+FULL = {"kernel": ("--packets", "20000")}
 QUICK = {
     "capture": ("--runs", "1", "--seconds", "2"),
     "ct": ("--runs", "1", "--packets", "5000"),

@@ -17,7 +17,7 @@ NOT_RUN = {
     ("collect.md", "needs a collection that was killed; tests/functional/test_spool.py does that"),
     ("install.md", "installs packages; tests/install does the same in places of its own"),
     ("install.md", "needs an engine for containers"),
-    ("performance.md", "a quarter of an hour on a quiet machine; tests/unit/bench tries its parts"),
+    ("performance.md", "twenty minutes on a quiet machine; tests/unit/bench tries its parts"),
     ("privileges.md", f"{AS_ANOTHER}; tests/functional/test_privileges.py does that"),
     ("privileges.md", "changes a setting of the machine"),
     ("tutorial.md", "installs packages; CI itself begins with it"),
