@@ -115,10 +115,13 @@ def test_compiler_is_out_of_memory(tmp_path: Path, traces: Traces) -> None:
 
 
 def test_no_room_for_temporary_files() -> None:
-    """Nowhere: neither where TMPDIR says nor anywhere else."""
+    """Nowhere: neither where TMPDIR says nor anywhere else.
+
+    Read-only, not full: the checkout may be in one of these.
+    """
     script = """
         for d in /tmp /var/tmp /usr/tmp; do
-            [ -d $d ] && mount -t tmpfs -o size=4k none $d && cat /dev/zero > $d/large
+            [ -d $d ] && mount --bind $d $d && mount -o remount,bind,ro $d
         done 2>/dev/null
         exec "$@"
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab import cli, netns
 from lab.leftovers import Traces
+from lab.shell_job import HEEDS_HANG_UPS
 from lab.spooled import PROBE, here, load, losses
 from retis_py.cli.main import main
 
@@ -18,7 +19,9 @@ RETIS = (sys.executable, "-m", "retis_py")
 @contextmanager
 def collecting(traces: Traces, *arguments: str | Path) -> Iterator[cli.Running]:
     """A collection whose traces are noted."""
-    with cli.background("collect", *PROBE, *arguments, environment=traces.environment) as running:
+    with cli.background(
+        "collect", *PROBE, *arguments, environment=traces.environment, prefix=HEEDS_HANG_UPS
+    ) as running:
         traces.note(running.process.pid)
         assert traces.kinds == {"prog", "map", "link"}, traces.kinds
         yield running

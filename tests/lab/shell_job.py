@@ -18,6 +18,9 @@ from lab.spooled import children_of
 
 CTRL_C, CTRL_Z = b"\x03", b"\x1a"
 
+# The tests may have been started by nohup.
+HEEDS_HANG_UPS = ("env", "--default-signal=HUP")
+
 
 @dataclass(slots=True)
 class ShellJob:
@@ -75,7 +78,7 @@ def shell_job(
     outer, inner = pty.openpty()
     # A process that leads a session and has a terminal: the kernel tells it of a hang-up.
     shell = subprocess.Popen(
-        ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"],
+        ["setsid", "--ctty", *HEEDS_HANG_UPS, "bash", "--norc", "--noprofile", "-i"],
         stdin=inner,
         stdout=inner,
         stderr=inner,
