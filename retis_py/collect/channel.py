@@ -115,9 +115,9 @@ class Channel:
             return Gone()
         if not self._poll.poll(None if timeout is None else timeout * 1e3):
             return None
+        self._socket.settimeout(None)
         try:
-            self._socket.settimeout(None)
-            data = self._socket.recv(_LARGEST)
+            data = self._recv()
         except OSError:
             data = b""
         if not data:
@@ -125,6 +125,13 @@ class Channel:
             return Gone()
         message: Message = _decode(data)
         return message
+
+    def _recv(self) -> bytes:
+        try:
+            return self._socket.recv(_LARGEST)
+        except ConnectionResetError:
+            # It has ended with messages of ours unread, which is told once, before its last ones.
+            return self._socket.recv(_LARGEST)
 
     def fileno(self) -> int:
         """Return this end's descriptor."""

@@ -14,6 +14,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     before = [signal.getsignal(number) for number in NUMBERS]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started by nohup
     yield
     for number, handler in zip(NUMBERS, before, strict=True):
         signal.signal(number, handler)

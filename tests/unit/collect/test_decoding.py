@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,16 @@ def test_no_descriptor_but_its_own(tmp_path: Path) -> None:
         message = child.receive(10)
     assert message == Functions([])
     child.close()
+
+
+def test_last_message_of_one_that_did_not_read_ours() -> None:
+    one, other = channel_pair()
+    one.send(Cancel())
+    other.send(Done(["a"]))
+    other.close()
+    with closing(one):
+        assert one.receive(0) == Done(["a"])
+        assert isinstance(one.receive(0), Gone)
 
 
 def test_channel() -> None:

@@ -58,8 +58,19 @@ def started(number: int) -> Iterator[DecodingPool]:
     assert not children()
 
 
+OTHERS = set[int]()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> Iterator[None]:
+    """Guests may run beside."""
+    OTHERS.update(children_of(os.getpid()))
+    yield
+    OTHERS.clear()
+
+
 def children() -> list[int]:
-    return children_of(os.getpid())
+    return [pid for pid in children_of(os.getpid()) if pid not in OTHERS]
 
 
 def take(pool: DecodingPool, timeout: float | None = 20) -> Result:

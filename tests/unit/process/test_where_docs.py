@@ -69,7 +69,9 @@ def test_limits() -> None:
         assert limit in PAGE
 
 
-@pytest.mark.parametrize("line", part("Fields: `--where`").split("```")[1].splitlines()[1:])
+@pytest.mark.parametrize(
+    "line", part("Fields: `--where`").partition("```none\n")[2].partition("```")[0].splitlines()
+)
 def test_examples(line: str) -> None:
     compile_where(line)
 
