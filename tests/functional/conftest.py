@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from lab import capabilities, netns, ovs
+from lab.leftovers import Traces
+from lab.spooled import quiet_link
 
 
 @pytest.fixture
@@ -57,6 +59,20 @@ def pair6(root: None) -> Iterator[netns.Pair]:
     """As ``pair``, with IPv6 too (whose multicast listener reports are on the wire)."""
     with netns.pair(ipv6=True) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[netns.Pair]:
+    """A pair on which the kernel sends nothing by itself."""
+    capabilities.require("root")
+    with quiet_link() as made:
+        yield made
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Traces:
+    """What a collection leaves."""
+    return Traces(tmp_path / "tmp")
 
 
 @pytest.fixture

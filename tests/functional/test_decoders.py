@@ -6,12 +6,11 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import capabilities, cli, netns
+from lab import cli, netns
 from lab.emulation import fast_machine_only
 from lab.netns import wait_until
 from lab.spooled import (
@@ -24,7 +23,6 @@ from lab.spooled import (
     load,
     losses,
     of_spool,
-    quiet_link,
     send,
     stopped,
     times,
@@ -37,13 +35,6 @@ pytestmark = [
 ]
 
 HELPED = (*PROBE, "--decoders", "3")
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[netns.Pair]:
-    capabilities.require("root")
-    with quiet_link() as made:
-        yield made
 
 
 def test_same_events_in_the_same_order(link: netns.Pair, tmp_path: Path) -> None:

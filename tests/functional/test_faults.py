@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import capabilities, cli, netns
+from lab import cli, netns
 from lab.emulation import fast_machine_only
 from lab.faults import RETIS, assert_file, assert_said, caught, collecting, error_of
 from lab.leftovers import Traces
@@ -30,7 +30,6 @@ from lab.spooled import (
     load,
     losses,
     of_spool,
-    quiet_link,
     send,
     stopped,
 )
@@ -40,18 +39,6 @@ pytestmark = [
     pytest.mark.usefixtures("root", "btf"),
     fast_machine_only,
 ]
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[netns.Pair]:
-    capabilities.require("root")
-    with quiet_link() as made:
-        yield made
-
-
-@pytest.fixture
-def traces(tmp_path: Path) -> Traces:
-    return Traces(tmp_path / "tmp")
 
 
 # Signals

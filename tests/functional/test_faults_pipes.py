@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import capabilities, netns
+from lab import netns
 from lab.emulation import fast_machine_only
 from lab.faults import RETIS, assert_file, assert_said, caught, settled
 from lab.leftovers import Traces
@@ -23,7 +23,6 @@ from lab.spooled import (
     load,
     losses,
     of_spool,
-    quiet_link,
     send,
     stopped,
     times,
@@ -36,18 +35,6 @@ pytestmark = [
 ]
 
 TEXT = re.compile(rb"^\d+ \(\d+\) \[.*netif_rx", re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[netns.Pair]:
-    capabilities.require("root")
-    with quiet_link() as made:
-        yield made
-
-
-@pytest.fixture
-def traces(tmp_path: Path) -> Traces:
-    return Traces(tmp_path / "tmp")
 
 
 @contextmanager

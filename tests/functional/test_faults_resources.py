@@ -4,12 +4,11 @@ import os
 import resource
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import capabilities, netns
+from lab import netns
 from lab.emulation import fast_machine_only
 from lab.faults import RETIS, assert_file, assert_said, collecting, error_of, settled
 from lab.leftovers import Traces
@@ -22,7 +21,6 @@ from lab.spooled import (
     here,
     load,
     of_spool,
-    quiet_link,
     send,
     stopped,
 )
@@ -34,18 +32,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[netns.Pair]:
-    capabilities.require("root")
-    with quiet_link() as made:
-        yield made
-
-
-@pytest.fixture
-def traces(tmp_path: Path) -> Traces:
-    return Traces(tmp_path / "tmp")
 
 
 # Memory

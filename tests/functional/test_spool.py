@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import capabilities, cli, netns
+from lab import cli, netns
 from lab.emulation import fast_machine_only
 from lab.netns import wait_until
 from lab.spooled import (
@@ -27,7 +27,6 @@ from lab.spooled import (
     load,
     losses,
     of_spool,
-    quiet_link,
     send,
     stopped,
     times,
@@ -39,13 +38,6 @@ pytestmark = [
     pytest.mark.usefixtures("root", "btf"),
     fast_machine_only,
 ]
-
-
-@pytest.fixture(scope="module")
-def link() -> Iterator[netns.Pair]:
-    capabilities.require("root")
-    with quiet_link() as made:
-        yield made
 
 
 # The process that decodes

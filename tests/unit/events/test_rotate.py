@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,35 +162,39 @@ def test_where_no_file_can_be_created(tmp_path: Path, name: str) -> None:
     assert str(caught.value) == f"cannot create {tmp_path / name}.0: {os.strerror(code)}"
 
 
-@pytest.fixture
-def small_files() -> Any:
-    """No file can grow beyond 2000 bytes (EFBIG, as SIGXFSZ is ignored by Python)."""
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file can grow beyond 2000 bytes (EFBIG, as SIGXFSZ is ignored by Python).
+
+    No fixture: pytest's own output may be a file, and is written before those end.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_failed_write_keeps_what_is_not_in_the_file(path: Path) -> None:
     writer = RotatingWriter(path, 10_000, STARTUP)
     for number in range(20):
         writer.write(event(number, 100))
-    with pytest.raises(EventFileError, match=r"retis\.data\.0: File too large; \d+ bytes of") as c:
+    match = r"retis\.data\.0: File too large; \d+ bytes of"
+    with small_files(), pytest.raises(EventFileError, match=match) as c:
         writer.flush()
     assert "cannot write" in str(c.value)
     whole = len(Path(f"{path}.0").read_bytes().split(b"\n")) - 1
     assert writer.unwritten == 20 - (whole - 1)
-    with pytest.raises(EventFileError):
+    with small_files(), pytest.raises(EventFileError):
         writer.close()
     writer.close()
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_failed_write_at_a_piece_s_end_counts_the_next_event_too(path: Path) -> None:
     writer = RotatingWriter(path, 3000, STARTUP)
     written = 0
-    with pytest.raises(EventFileError, match=r"retis\.data\.0: File too large"):
+    with small_files(), pytest.raises(EventFileError, match=r"retis\.data\.0: File too large"):
         while True:
             written += 1
             writer.write(event(written, 100))
@@ -201,16 +207,12 @@ def test_a_piece_without_its_startup_event_is_taken_away(path: Path) -> None:
     long = decode(encode(STARTUP))
     assert long.startup is not None
     long.startup.cmdline = "x" * 3000
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     writer = RotatingWriter(path, 1, long)
     writer.write(event(1))
     writer.flush()
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-        with pytest.raises(EventFileError, match=r"cannot write .*retis\.data\.1: File too large"):
-            writer.write(event(2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    match = r"cannot write .*retis\.data\.1: File too large"
+    with small_files(), pytest.raises(EventFileError, match=match):
+        writer.write(event(2))
     writer.close()
     assert writer.unwritten == 1
     assert [len(piece) for piece in pieces(path)] == [2]
