@@ -29,7 +29,7 @@ table inet f {
 """
 
 SEND = (
-    "/usr/bin/python3 -c 'from socket import *; s = socket(AF_INET, SOCK_DGRAM); "
+    "/usr/bin/python3 -IS -c 'from socket import *; s = socket(AF_INET, SOCK_DGRAM); "
     '[s.sendto(b"nft", ("127.0.0.1", port)) for port in (7, 8, 9)]\''
 )
 
