@@ -16,6 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import forked
+from lab.emulation import EMULATED
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _RETIS = """\
@@ -27,6 +30,12 @@ if os.environ.get("RETIS_COMPILE_FOLDER"):  # in a guest, see vm/compile_service
     from retis_py.collect import compiler
     compiler._CHILD = Path("{child}")
 sys.exit(main())
+"""
+
+# Quick to start; sees the namespaces of the page's shell.
+_FORKED = """\
+#!/bin/sh
+exec /usr/bin/python3 -IS {forked} "$@"
 """
 
 _PRELUDE = "mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up"
@@ -110,7 +119,10 @@ def shell(folder: Path, scratch: Path, checkout: Path) -> Iterator[Shell]:
     programs = scratch / "bin"
     programs.mkdir()
     child = ROOT / "tests" / "lab" / "compiler_child.py"
-    (programs / "retis").write_text(_RETIS.format(python=sys.executable, child=child))
+    text = _RETIS.format(python=sys.executable, child=child)
+    if EMULATED and checkout == ROOT:
+        text = _FORKED.format(forked=Path(forked.__file__))
+    (programs / "retis").write_text(text)
     (programs / "retis").chmod(0o755)
     reading, writing = os.pipe()
     prefix = ["unshare", "--mount", "--net"] if os.geteuid() == 0 else []
@@ -151,6 +163,8 @@ def _environment(programs: Path, folder: Path, checkout: Path) -> dict[str, str]
         for name in ("XDG_CACHE_HOME", "RETIS_COMPILE_FOLDER", "RETIS_OVS_CACHE", "TMPDIR")
         if name in os.environ
     }
+    if EMULATED:
+        kept[forked.PATH] = forked.forking()
     return kept | {
         "PATH": path,
         "PYTHON": sys.executable,

@@ -127,17 +127,22 @@ def _start(
     # Files and not pipes: a background retis never waits for a reader.
     with tempfile.TemporaryDirectory(prefix="retis-run-") as name:
         folder = Path(name)
-        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        with (
+            Path(os.devnull).open("rb") as null,
+            (folder / "stdout").open("wb") as stdout,
+            (folder / "stderr").open("wb") as stderr,
+        ):
             before = [*prefix, *unprivileged.prefix_if_wanted(*arguments)]
             words = [*map(str, arguments)]
             process: subprocess.Popen[bytes] | ForkedProcess
             # What the environment says is read when modules are imported, too.
-            if EMULATED and not before and not environment:
-                process = forking().start(words, stdout.fileno(), stderr.fileno(), cwd)
+            if EMULATED and not before and not environment and cwd is None:
+                streams = (null.fileno(), stdout.fileno(), stderr.fileno())
+                process = ForkedProcess(forking(), words, streams)
             else:
                 process = subprocess.Popen(
                     [*before, *_RETIS, *words],
-                    stdin=subprocess.DEVNULL,
+                    stdin=null,
                     stdout=stdout,
                     stderr=stderr,
                     cwd=cwd,
