@@ -7,6 +7,7 @@ which a page makes outlives it or gets in the way of what else runs here.
 import itertools
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import forked
 from lab.emulation import EMULATED
+from lab.forked import client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,12 +31,6 @@ if os.environ.get("RETIS_COMPILE_FOLDER"):  # in a guest, see vm/compile_service
     from retis_py.collect import compiler
     compiler._CHILD = Path("{child}")
 sys.exit(main())
-"""
-
-# Quick to start; sees the namespaces of the page's shell.
-_FORKED = """\
-#!/bin/sh
-exec /usr/bin/python3 -IS {forked} "$@"
 """
 
 _PRELUDE = "mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up"
@@ -121,7 +116,7 @@ def shell(folder: Path, scratch: Path, checkout: Path) -> Iterator[Shell]:
     child = ROOT / "tests" / "lab" / "compiler_child.py"
     text = _RETIS.format(python=sys.executable, child=child)
     if EMULATED and checkout == ROOT:
-        text = _FORKED.format(forked=Path(forked.__file__))
+        text = f'#!/bin/sh\nexec {shlex.join(client())} "$@"\n'
     (programs / "retis").write_text(text)
     (programs / "retis").chmod(0o755)
     reading, writing = os.pipe()
@@ -163,8 +158,6 @@ def _environment(programs: Path, folder: Path, checkout: Path) -> dict[str, str]
         for name in ("XDG_CACHE_HOME", "RETIS_COMPILE_FOLDER", "RETIS_OVS_CACHE", "TMPDIR")
         if name in os.environ
     }
-    if EMULATED:
-        kept[forked.PATH] = forked.forking()
     return kept | {
         "PATH": path,
         "PYTHON": sys.executable,

@@ -96,6 +96,11 @@ def forking() -> str:
     return str(path)
 
 
+def client() -> list[str]:
+    """Return the words of a command that is such a retis, in its own namespaces."""
+    return ["env", f"{PATH}={forking()}", "/usr/bin/python3", "-IS", __file__]
+
+
 # The process that forks
 
 
