@@ -131,6 +131,7 @@ class Through:
 
 @pytest.fixture(scope="module")
 def through_router() -> Iterator[Through]:
+    conntrack.only_where_asked()
     with translating_router() as network:
         router = netns.Host(network.router, network.outside_dev, "", network.outside, "")
         with (
