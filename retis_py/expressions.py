@@ -3,7 +3,6 @@
 Each has a grammar of its own: filters/meta_grammar.py, process/where_grammar.py.
 """
 
-import difflib
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from retis_py.errors import UsageError
+from retis_py.similar import similar
 
 MAX_LENGTH = 4096  # characters
 MAX_TERMS = 64
@@ -63,7 +63,7 @@ def quoted(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ask whether one of the known names was meant, if any is like it."""
-    near = difflib.get_close_matches(name, known, n=3)
+    near = similar(name, known, 3)
     return f", did you mean {' or '.join(quoted(n) for n in near)}?" if near else ""
 
 

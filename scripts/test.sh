@@ -16,6 +16,6 @@ scripts/lint.sh
 # What must not be skipped on this machine. Without root, half of the tests would say nothing.
 export RETIS_NO_SKIP="${RETIS_NO_SKIP-root,btf}"
 if [ "$(id -u)" -ne 0 ]; then
-    exec sudo --preserve-env=RETIS_NO_SKIP,RETIS_VM_CACHE,RETIS_OVS_CACHE .venv/bin/python -m pytest "$@"
+    exec sudo --preserve-env=RETIS_NO_SKIP,RETIS_VM_CACHE,RETIS_OVS_CACHE .venv/bin/python -m pytest --durations=25 "$@"
 fi
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --durations=25 "$@"

@@ -6,11 +6,12 @@ import shlex
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from retis_py import __version__
 from retis_py.cli.running import RunningCollection, WantedOutput, start_decoder
@@ -58,8 +59,7 @@ _FOR_ALL = 0o644  # there is nothing in it
 _INTERRUPTED = 128 + 2  # exit code: SIGINT, as a shell reports it
 
 
-@dataclass(frozen=True, slots=True)
-class CollectOptions:
+class CollectOptions(Struct, frozen=True):
     """The command line of ``retis collect``, sizes in bytes."""
 
     collectors: tuple[str, ...]

@@ -1,13 +1,12 @@
 """Options that stand before the command, as every command sees them in ``ctx.obj``."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from retis_py.cli.log import LogLevel
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
+class GlobalOptions(NamedTuple):
     """What was asked for before the command's name.
 
     ``profiles`` are names or paths in the order given, ``extra_profiles_dirs`` are searched

@@ -11,9 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
@@ -35,8 +34,7 @@ INTERRUPTED_EXIT_CODE = 128 + 2  # SIGINT, as a shell reports it
 BROKEN_PIPE_EXIT_CODE = 128 + 13  # SIGPIPE, as a shell reports it
 
 
-@dataclass(frozen=True, slots=True)
-class LazyCommand:
+class LazyCommand(NamedTuple):
     """A command that is imported when first used.
 
     ``target`` is ``module:attribute``; ``summary`` stands in ``retis --help``.

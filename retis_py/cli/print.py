@@ -1,10 +1,10 @@
 """``retis print``: the events of a file as text, or a selection of them as a file."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules
 from retis_py.cli.options import out_option, text_options

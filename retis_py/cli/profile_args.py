@@ -4,7 +4,6 @@ A profile's arguments are put before the user's own, so that lists add up and, w
 has one value, the user's comes last and wins.
 """
 
-import difflib
 import logging
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 
 from retis_py.cli.globals import GlobalOptions
 from retis_py.errors import ProfileError
+from retis_py.similar import similar
 
 if TYPE_CHECKING:
     from retis_py.profiles import Argument
@@ -87,7 +87,7 @@ class ProfiledCommand(click.Command):
                     return option, wanted
                 if not option.hidden:
                     known += [name[2:] for name in spellings if name.startswith("--")]
-        nearest = difflib.get_close_matches(wanted[2:], known, n=1)
+        nearest = similar(wanted[2:], known)
         hint = (
             f"did you mean '{nearest[0]}'?"
             if nearest

@@ -5,8 +5,9 @@ The process that the user started drains the rings; the other one decodes (decod
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from retis_py.cli.finishing import Finishing
 from retis_py.cli.log import messages_that_wait
@@ -28,8 +29,7 @@ from retis_py.kernel.host import Host
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WantedOutput:
+class WantedOutput(Struct, frozen=True):
     """What is to become of events.
 
     They go to the file ``out``, in pieces of ``rotate`` bytes if given, and as text to the standard

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import click
+from msgspec.structs import replace
 
 from retis_py.cli.late_damage import LateDamage
 from retis_py.cli.nft_rules_option import nft_rules_option, stored_nft_rules

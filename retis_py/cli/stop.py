@@ -7,15 +7,17 @@ from the start (nohup) it is left so.
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retis_py.collect.channel import Command
 from retis_py.errors import RetisError
+
+if TYPE_CHECKING:
+    import subprocess
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class Stop:
         Raises:
             RetisError: it cannot be started.
         """
+        import subprocess  # noqa: PLC0415 (not every start has a command)
+
         try:
             # In a group of its own, so that all that it starts can be ended with it; on a
             # terminal in ours, or it could not read from there and Ctrl-C would not reach it.
@@ -81,11 +85,13 @@ class Stop:
         """End a command that still runs and say how it ended."""
         if self._child is None:
             return
+        from subprocess import TimeoutExpired  # noqa: PLC0415 (imported with the command)
+
         if self._child.poll() is None:
             self._signal_child(signal.SIGTERM)
             try:
                 self._child.wait(timeout=_PATIENCE)
-            except subprocess.TimeoutExpired:
+            except TimeoutExpired:
                 self._signal_child(signal.SIGKILL)
                 self._child.wait()
         status = self._child.returncode

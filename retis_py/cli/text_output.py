@@ -2,17 +2,18 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from retis_py.cli.log import wants_colour
 from retis_py.errors import RetisError
+
+if TYPE_CHECKING:
+    import subprocess
 
 Write = Callable[[bytes], None]
 
@@ -92,6 +93,9 @@ def _forget(stream: BinaryIO) -> None:
 def _start_pager() -> "subprocess.Popen[bytes] | None":
     if not sys.stdout.isatty() or "NOPAGER" in os.environ:
         return None
+    import shlex  # noqa: PLC0415 (for terminals only)
+    import subprocess  # noqa: PLC0415
+
     try:
         command = shlex.split(os.environ.get("PAGER", _PAGER))
         if not command or shutil.which(command[0]) is None:

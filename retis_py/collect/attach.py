@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from retis_py.collect.followed import FREEING_TRACEPOINTS, FollowedProbe
 from retis_py.collect.loader import AttachType, Loader, ProgramType
@@ -19,8 +21,7 @@ log = logging.getLogger(__name__)
 _MANY = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """A loaded program, the probes that run it, and the links between them.
 
     The core's own programs have no probes; ``spares`` are copies that do the same at the same

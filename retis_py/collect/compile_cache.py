@@ -9,7 +9,6 @@ The cache never stands in the way: whatever is wrong with it is told in a debug 
 program is compiled.
 """
 
-import hashlib
 import logging
 import os
 import sys
@@ -19,7 +18,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from retis_py.collect.cache_folder import CacheFolder
+from retis_py.cache_folder import CacheFolder, digest, seal, unseal
 from retis_py.collect.compiled import Compiled, MapDefinition, Request
 from retis_py.collect.headers import header_files
 
@@ -30,7 +29,7 @@ MAX_BYTES = 32 << 20
 MAX_ENTRY = 8 << 20
 """Programs kept, their bytes, and the bytes of one at most."""
 
-_MAGIC = b"retis-py program 1\n"
+_MAGIC = b"retis-py program 2\n"
 _INSTRUCTION_SIZE = 8
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
@@ -158,25 +157,16 @@ def _content(path: str) -> bytes:
 
 def _digest(about: object) -> str:
     # Of such objects ascii() tells all that is in them, and no text is too strange for it.
-    return hashlib.sha256(ascii(about).encode("ascii")).hexdigest()
-
-
-# An entry is the magic, the digest of what follows, and an _Entry as MessagePack.
+    return digest(ascii(about).encode("ascii")).hex()
 
 
 def _encode(entry: _Entry) -> bytes:
-    content = msgspec.msgpack.encode(entry)
-    return _MAGIC + hashlib.sha256(content).digest() + content
+    return seal(_MAGIC, msgspec.msgpack.encode(entry))
 
 
 def _decode(data: bytes, name: str, request: Request) -> _Entry:
-    start = len(_MAGIC)
-    end = start + hashlib.sha256().digest_size
-    content = data[end:]
-    if data[:start] != _MAGIC or data[start:end] != hashlib.sha256(content).digest():
-        raise _UnusableError("it is damaged")
     try:
-        entry = msgspec.msgpack.decode(content, type=_Entry)
+        entry = msgspec.msgpack.decode(unseal(_MAGIC, data), type=_Entry)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _UnusableError("it is damaged") from error
     _check(entry, name, request)

@@ -1,16 +1,14 @@
 """What the compiler answers: instructions and maps, free of what is only this run's."""
 
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 """Holds where it is decoded: in a file of the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class MapDefinition:
+class MapDefinition(Struct, frozen=True):
     """A map as the program declares it; sizes in bytes."""
 
     name: str
@@ -21,8 +19,7 @@ class MapDefinition:
     flags: U32
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(Struct, frozen=True):
     """What loading needs.
 
     In the instructions (8 bytes each) a map's place is taken by its index in ``maps``.

@@ -9,7 +9,6 @@ import logging
 import marshal
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +87,8 @@ class _Child:
             raise
 
     def _start(self) -> None:
+        import subprocess  # noqa: PLC0415 (only where something is to be compiled)
+
         self.process = subprocess.Popen(
             # -S, -P: what Python looks for at its start takes time, and nothing is to be
             # imported from the folder that the user happens to be in.

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from retis_py.collect.probe_table import ProbeTable
 from retis_py.collectors.collector import Part
 from retis_py.errors import RetisError
 from retis_py.events.event import Event
@@ -23,9 +24,6 @@ ADDRESS_SIZE = 8
 _HEADER_FIELDS = len(HEADER.fields)
 _PARTS = struct.Struct("=I")
 _PARTS_OFFSET = 16  # after timestamp and probe
-# With Intel's indirect branch tracking a function starts with an endbr64, and some kernels give
-# the address after it.
-_ENDBR_SIZE = 4
 
 # Held at most; beyond this all are forgotten. Names of tasks come and go; of layouts a program has
 # some dozens.
@@ -47,30 +45,19 @@ class Decoder:
         self._resolve = resolve
         self._layouts: dict[int, Layout] = {}
         self._names: dict[bytes, str] = {}
-        self._probes: dict[tuple[int, int], Probe | UserProbe] = {}
+        self._probes = ProbeTable(probes)
         self._kernel: dict[tuple[int, int], tuple[str, str]] = {}
         self.programs: dict[int, str] = {}
         """Paths of the programs of processes, by process id, where they are known."""
-        for index, probe in enumerate(probes):
-            if probe.type is ProbeType.RAW_TRACEPOINT:
-                self._probes[probe.type.number, index] = probe
-            else:
-                self.add_function(probe)
 
     def add_function(self, probe: Probe) -> None:
         """Know a function that is attached from now on."""
-        number = probe.type.number
-        self._probes[number, probe.address] = probe
-        self._probes.setdefault((number, probe.address + _ENDBR_SIZE), probe)
+        self._probes.add_function(probe)
         self._kernel.clear()
 
     def add_user_probe(self, index: int, probe: UserProbe) -> None:
         """Know a USDT probe that is attached from now on, with its program's number."""
-        self._probes[ProbeType.USDT.number, index] = probe
-
-    def probe(self, kind: int, key: int) -> Probe | UserProbe | None:
-        """Return the probe with that number of its type and that index or address."""
-        return self._probes.get((kind, key))
+        self._probes.add_user_probe(index, probe)
 
     def decode(self, record: bytes) -> Event:
         """Decode one record.

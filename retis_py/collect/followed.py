@@ -6,7 +6,8 @@ asked for and the kernel has the function.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from retis_py.collectors.skb_tracking import SkbTrackingCollector
 from retis_py.kernel.btf import Btf
@@ -26,8 +27,7 @@ FREEING_TRACEPOINTS = {
 """Where functions cannot be probed these see packets freed; with the functions of the program."""
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(Struct, frozen=True):
     """A function of the stack and the functions of the program for its entry and its return."""
 
     name: str
@@ -59,8 +59,7 @@ PROGRAM_FUNCTIONS = tuple(
 """All functions of the program that follow packets through functions of the stack."""
 
 
-@dataclass(frozen=True, slots=True)
-class FollowedProbe:
+class FollowedProbe(Struct, frozen=True):
     """A function to attach: where its skb is, and the functions of the program."""
 
     probe: Probe

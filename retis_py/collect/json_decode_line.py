@@ -6,7 +6,6 @@ bytes or, where it is plain numbers, which differ with each packet, built and en
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -52,8 +51,7 @@ class OtherWayError(Exception):
     """The record has to be decoded to an Event, which also finds out what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SectionRun:
+class SectionRun(Struct, frozen=True):
     """Neighbouring parts of a section; ``bitmap`` says which."""
 
     section: str

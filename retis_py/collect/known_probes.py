@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from retis_py.collect.decode import Decoder
 from retis_py.collect.own_symbols import Symbol
+from retis_py.collect.probe_table import ProbeTable
 from retis_py.collect.spool_format import DescribedProbe, Description
 from retis_py.probes.probe import Probe, ProbeType, UserProbe
 
@@ -25,7 +25,7 @@ class KnownProbes:
     """Tracepoints and USDT probes by number, functions by address; processes' programs."""
 
     def __init__(self, probes: Sequence[Probe]) -> None:
-        self._decoder = Decoder((), probes, hex)
+        self._probes = ProbeTable(probes)
         self.programs: dict[int, str] = {}
         self._news: list[DescribedProbe] = []
         self._told: dict[int, str] = {}
@@ -36,12 +36,12 @@ class KnownProbes:
 
     def add_function(self, probe: Probe) -> None:
         """Know a function that is attached from now on."""
-        self._decoder.add_function(probe)
+        self._probes.add_function(probe)
         self._news.append(DescribedProbe(probe.type, probe.symbol, probe.address))
 
     def add_user_probe(self, index: int, probe: UserProbe) -> None:
         """Know a USDT probe that is attached from now on, with its program's number."""
-        self._decoder.add_user_probe(index, probe)
+        self._probes.add_user_probe(index, probe)
         self._news.append(DescribedProbe(ProbeType.USDT, probe.symbol, index, probe.path))
 
     def add_symbols(self, symbols: Iterable[Symbol]) -> None:
@@ -50,7 +50,7 @@ class KnownProbes:
 
     def probe(self, kind: int, key: int) -> Probe | UserProbe | None:
         """Return the probe with that number of its type and that index or address."""
-        return self._decoder.probe(kind, key)
+        return self._probes.get((kind, key))
 
     @property
     def has_news(self) -> bool:

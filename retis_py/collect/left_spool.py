@@ -114,6 +114,10 @@ class LeftSpool:
                 self.name,
                 self._spool.cut,
             )
+        for begin, end in self._spool.gaps:
+            log.warning(
+                "%s: bytes %d to %d are damaged, what they held is left out", self.name, begin, end
+            )
         if self._damaged:
             log.warning("%s: %s event(s) are damaged and left out", self.name, self._damaged)
 

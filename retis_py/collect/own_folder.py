@@ -42,13 +42,14 @@ class OwnFolder:
 def remove_left_folders() -> None:
     """Remove those that killed runs of this user left, and say so."""
     try:
-        names = [entry.name for entry in os.scandir(tempfile.gettempdir())]
+        found = os.scandir(tempfile.gettempdir())
+        names = [entry.name for entry in found if entry.name.startswith(PREFIX)]
     except OSError as error:
         log.debug("what an interrupted run left is not looked for: %s", error)
         return
     for name in names:
         path = Path(tempfile.gettempdir(), name)
-        if not name.startswith(PREFIX) or (lock := _lock(path)) < 0:
+        if (lock := _lock(path)) < 0:
             continue
         try:
             shutil.rmtree(path, ignore_errors=True)

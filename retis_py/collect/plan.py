@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retis_py.collect.followed import FollowedProbe, find_followed
 from retis_py.collect.program import Program, ProgramOptions, assemble
@@ -26,8 +28,7 @@ DEFAULT_PROBES = ("tp:net:netif_receive_skb", "tp:net:net_dev_start_xmit")
 STACK_PROBES = ("tp:skb:kfree_skb", "tp:skb:consume_skb")
 
 
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
+class PlanOptions(Struct, frozen=True):
     """What was asked for; ``defaults`` allows the default probes where none is named."""
 
     collectors: tuple[str, ...] = ()
@@ -43,8 +44,7 @@ class PlanOptions:
     collector_options: CollectorOptions = field(default_factory=CollectorOptions)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What there is to compile, load and attach."""
 
     collectors: Sequence[Collector]
@@ -57,8 +57,7 @@ class Plan:
     stack_probing: "StackProbing | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class StackProbing:
+class StackProbing(Struct, frozen=True):
     """What ``--probe-stack`` needs: who finds functions, and which stacks are not to be shown."""
 
     resolver: Resolver

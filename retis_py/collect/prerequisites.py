@@ -2,7 +2,8 @@
 
 import errno
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from retis_py.collect import trial
 from retis_py.collect.headers import check_architecture
@@ -20,8 +21,7 @@ _FORBIDDEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Privilege:
+class Privilege(Struct, frozen=True):
     """A capability and what it is good for; nothing is collected without a ``needed`` one."""
 
     name: str

@@ -10,8 +10,9 @@ import os
 import resource
 import stat
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from retis_py.kernel import capabilities
 from retis_py.kernel.capabilities import Capability, capability_name
@@ -20,8 +21,7 @@ from retis_py.private_files import calling_user
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """Something that must go on to work; where it does not without, ``needs`` are kept."""
 
     works: Callable[[], bool]

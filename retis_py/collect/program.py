@@ -1,8 +1,9 @@
 """The program's text, put together for exactly what one collection asks for."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from retis_py.collect.followed import FREEING_TRACEPOINTS, PROGRAM_FUNCTIONS
 from retis_py.collect.structs import define_structs, extract_declarations
@@ -38,8 +39,7 @@ _FUNCTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramOptions:
+class ProgramOptions(Struct, frozen=True):
     """What the text depends on beside collectors and probes."""
 
     perf_buffer: bool = False  # instead of the BPF ring buffer
@@ -57,8 +57,7 @@ class ProgramOptions:
         return self.packet_filter is not None or self.meta_filter is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """A program's text and what is in it.
 
     ``parts`` are the parts of its events in the order of their bits; ``functions`` those to

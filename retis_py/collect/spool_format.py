@@ -33,6 +33,8 @@ class Kind(IntEnum):
 
 _CHUNK = struct.Struct("=IBBHQQQII")
 _MARK = 0x4B4E4843  # "CHNK"
+CHUNK_MARK = struct.pack("=I", _MARK)
+CHUNK_ALIGNMENT = 8
 CHUNK_HEADER_SIZE = _CHUNK.size
 _COMPLETE = 1
 
@@ -65,7 +67,7 @@ class Chunk(NamedTuple):
         if len(data) < _CHUNK.size:
             return None
         mark, kind, flags, ring, size, time, _, records, _ = _CHUNK.unpack_from(data)
-        if mark != _MARK or kind not in set(Kind) or size % 8:
+        if mark != _MARK or kind not in set(Kind) or size % CHUNK_ALIGNMENT:
             return None
         return cls(Kind(kind), size, time, ring, records, bool(flags & _COMPLETE))
 

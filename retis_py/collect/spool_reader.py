@@ -10,7 +10,9 @@ import msgspec
 
 from retis_py.collect.merge import DamagedChunkError, split
 from retis_py.collect.spool_format import (
+    CHUNK_ALIGNMENT,
     CHUNK_HEADER_SIZE,
+    CHUNK_MARK,
     FIRST_CHUNK,
     PAGE,
     VERSION,
@@ -22,6 +24,8 @@ from retis_py.collect.spool_format import (
 from retis_py.errors import EventFileError
 from retis_py.events.escape import escape
 from retis_py.events.source import SPOOL_MAGIC
+
+_SEARCHED_AT_ONCE = 1 << 20
 
 # Descriptions are small; a size beyond this is damage.
 _LARGEST = 256 << 20
@@ -62,12 +66,14 @@ class OpenSpool:
     """The spool of a collection that has ended early, open for reading.
 
     Raises EventFileError for what cannot be opened, is no spool, or is in use. ``cut`` says where
-    it ends in something that is no chunk, before the end that the collection noted.
+    it ends in something that is no chunk, before the end that the collection noted; ``gaps`` what
+    is no chunk between those that are, as offsets of begin and end.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = escape(str(path))
         self.cut: int | None = None
+        self.gaps: list[tuple[int, int]] = []
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -105,17 +111,45 @@ class OpenSpool:
 
     def chunks(self) -> Iterator[tuple[Placed, bytes]]:
         """Iterate over the chunks of records from the first one not decoded on."""
+        self.gaps.clear()
         at = self.control.decoded.unread
         while at < max(self._size, self.control.committed):
             placed = chunk_at(self.descriptor, at, self._size)
             content = content_of(self.descriptor, placed) if placed else b""
             if placed is None or len(content) < placed.chunk.size:
+                after = self._chunk_behind(at)
+                if after is not None:
+                    self.gaps.append((at, after))
+                    at = after
+                    continue
                 # Behind the end that was noted there may be a chunk's begin.
                 self.cut = at if at < self.control.committed else None
                 return
             if placed.chunk.kind is Kind.RECORDS:
                 yield placed, content
             at = placed.end
+
+    def _chunk_behind(self, at: int) -> int | None:
+        """Return where the next chunk begins behind something that is none, None without one.
+
+        A packet may hold what looks like a chunk's header: only one that another chunk follows, or
+        the noted end, is taken for one.
+        """
+        limit = min(self._size, self.control.committed)
+        at += CHUNK_ALIGNMENT
+        while at < limit:
+            some = os.pread(self.descriptor, _SEARCHED_AT_ONCE, at)
+            found = some.find(CHUNK_MARK)
+            while found >= 0:
+                placed = chunk_at(self.descriptor, at + found, limit)
+                if placed and found % CHUNK_ALIGNMENT == 0 and self._is_followed(placed, limit):
+                    return placed.offset
+                found = some.find(CHUNK_MARK, found + 1)
+            at += _SEARCHED_AT_ONCE
+        return None
+
+    def _is_followed(self, placed: Placed, limit: int) -> bool:
+        return placed.end == limit or chunk_at(self.descriptor, placed.end, limit) is not None
 
     def unread_records(self) -> int:
         """Count the records that were not decoded."""

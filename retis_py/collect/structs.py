@@ -8,7 +8,8 @@ functions ``READ_sk_buff__cloned(skb)``; a member that the kernel lacks becomes 
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from retis_py.kernel.btf import Btf, Kind, Member
 
@@ -45,8 +46,7 @@ def define_structs(btfs: Sequence[Btf], wanted: dict[str, set[str]]) -> str:
     return "".join(pieces)
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """A member to define, and those inside it that are wanted; ``offset`` is in bits."""
 
     member: Member

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from retis_py.events.wire import Wire
 from retis_py.kernel.capabilities import Capability
@@ -11,8 +12,7 @@ from retis_py.kernel.host import Host
 from retis_py.probes.available import Types
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A wire struct and what becomes of it in the event.
 
     ``build`` takes the unpacked members and returns the section, or the value of the section's
@@ -25,8 +25,7 @@ class Part:
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnProbe:
+class OwnProbe(Struct, frozen=True):
     """A probe for whose sake a collector's hooks do more than add to an event.
 
     ``target`` is as a user would write it; ``role`` the number, from 1 to 31, that the hooks know
@@ -38,8 +37,7 @@ class OwnProbe:
     silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UsdtRequest:
+class UsdtRequest(Struct, frozen=True):
     """A USDT probe that a collector wants in each process that runs ``program`` (a file's name).
 
     ``symbol`` is ``provider:name``; ``function``, one of the collector's ``user_side``, runs there

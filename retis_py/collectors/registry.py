@@ -3,10 +3,10 @@
 Those that need much of their own are imported when they are taken, which makes others start sooner.
 """
 
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from retis_py.collectors.collector import Collector
 from retis_py.collectors.dev import DevCollector
@@ -18,14 +18,14 @@ from retis_py.collectors.skb_tracking import SkbTrackingCollector
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.host import Host
 from retis_py.probes.available import Types
+from retis_py.similar import similar
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class CollectorOptions:
+class CollectorOptions(Struct, frozen=True):
     """The options that belong to single collectors."""
 
     skb_sections: frozenset[SkbPart] = frozenset()
@@ -91,7 +91,7 @@ def choose_collectors(
     wanted = list(dict.fromkeys(names)) or [AUTO]
     for name in wanted:
         if name != AUTO and name not in COLLECTOR_NAMES:
-            near = difflib.get_close_matches(name, COLLECTOR_NAMES, n=1)
+            near = similar(name, COLLECTOR_NAMES)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COLLECTOR_NAMES)}"
             raise UsageError(f"unknown collector '{name}': {hint}")
     chosen = []

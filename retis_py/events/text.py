@@ -1,9 +1,10 @@
 """Events and series as text."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from retis_py.events.nft_rules import nft_rule_line
 from retis_py.events.sections.startup import NS_PER_S, NftRules
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from retis_py.events.sections.packet import Packet
 
 
-@dataclass(frozen=True, slots=True)
-class TextFormat:
+class TextFormat(Struct, frozen=True):
     """How events are shown."""
 
     multi_line: bool = True

@@ -5,8 +5,9 @@ turned into a format for ``struct``, so that the two sides cannot drift apart.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 _CODES = {
     "u8": ("B", 1),
@@ -22,8 +23,7 @@ _MEMBER = re.compile(r"(u8|u16|u32|u64|s8|s16|s32|s64|char)\s+(\w+)(?:\[(\d+)\])
 _ALIGNMENT = 8  # parts follow one another at multiples of this
 
 
-@dataclass(frozen=True)
-class Wire:
+class Wire(Struct, frozen=True, dict=True):
     """A part of a raw event: ``struct part_NAME`` of the program.
 
     ``members`` is C text such as ``"char name[16]; u32 ifindex;"``: integers of kernel types and

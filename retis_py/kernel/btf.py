@@ -10,10 +10,11 @@ import ctypes
 import errno
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from retis_py.errors import OUT_OF_MEMORY, MissingPrerequisite
 from retis_py.kernel import libbpf
@@ -55,8 +56,7 @@ _ENUM64 = struct.Struct("=III")  # name_off, val_lo32, val_hi32
 _ARRAY = struct.Struct("=III")  # type, index_type, nelems
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(Struct, frozen=True):
     """One ``struct btf_type``; ``ref`` is its size in bytes or the type that it refers to."""
 
     kind: Kind
@@ -67,8 +67,7 @@ class Type:
     address: int  # of what follows it: members, parameters, values
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A struct member: where it lies in bits from the start, and its bit-field size or 0."""
 
     name: str
@@ -77,8 +76,7 @@ class Member:
     bit_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """A function's argument; ``type`` as C writes it without qualifiers: ``struct sk_buff *``."""
 
     name: str

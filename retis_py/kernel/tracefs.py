@@ -5,9 +5,10 @@ import logging
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,7 @@ _OUR_SOURCE = re.compile(r"retis-(\d+)")
 _MNT_DETACH = 2  # include/linux/fs.h; umount2(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Tracefs:
+class Tracefs(Struct, frozen=True):
     """A mounted tracefs.
 
     Files that the kernel does not let us read give None, with the reason at debug level: callers
@@ -121,8 +121,7 @@ class Tracefs:
         return frozenset(re.findall(r"^0x\w+-0x\w+\t(\S+)", lines, re.MULTILINE))
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(Struct, frozen=True):
     source: str
     path: Path
     type: str

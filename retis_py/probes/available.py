@@ -1,10 +1,10 @@
 """What can be probed on this machine: tracepoints and functions, and what their arguments are."""
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.btf import Argument, Btf
@@ -17,6 +17,7 @@ from retis_py.probes.probe import (
     ProbeType,
     fed_arguments,
 )
+from retis_py.similar import similar
 
 UNKNOWN_GROUP = "?"
 """Stands for a tracepoint's group where tracefs, which knows it, cannot be read."""
@@ -54,8 +55,7 @@ class Types:
         return self._modules[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Available:
+class Available(Struct, frozen=True):
     """A function or tracepoint that can be probed.
 
     ``symbol`` is as events have it; ``arguments`` is None where BTF does not know them. ``count``
@@ -199,6 +199,6 @@ def without_kprobes(reason: str) -> str:
 
 def nearest(name: str, known: Iterable[str], count: int = 1) -> str:
     """Return what to add to an error: the names that are most like one that does not exist."""
-    near = difflib.get_close_matches(name, known, n=count)
+    near = similar(name, known, count)
     names = " or ".join(f"'{each}'" for each in near)
     return f", did you mean {names}?" if names else ""

@@ -1,8 +1,9 @@
 """Probes as a user asks for them, ``[TYPE:]TARGET[/OPTIONS]``, and as they are attached."""
 
 import platform
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from retis_py.errors import UsageError
 from retis_py.kernel.btf import Argument
@@ -65,8 +66,7 @@ REGISTER_ARGUMENTS = 6
 """How many arguments of a function are in registers; the others are out of reach."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeRequest:
+class ProbeRequest(Struct, frozen=True):
     """What was asked for; ``target`` may hold wildcards (``*``, ``?``, ``[...]``).
 
     A collector's own probe has a ``role``, the number that the collector's hooks know it by; it may
@@ -96,8 +96,7 @@ def register_of(position: int) -> int:
     return _ARGUMENT_REGISTERS[platform.machine()][position]
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """What probes have in common that share a loaded program.
 
     ``arguments`` are pairs of a name of :data:`FED_FIELDS` and the argument's position, from 0.
@@ -130,8 +129,7 @@ class Shape:
         return register_of(position)
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """A probe that can be attached.
 
     ``symbol`` is as events have it, ``ip_rcv`` or ``skb:kfree_skb``; ``address`` is the
@@ -164,8 +162,7 @@ class Probe:
         return f"{self.type}:{self.symbol}"
 
 
-@dataclass(frozen=True, slots=True)
-class UserProbe:
+class UserProbe(Struct, frozen=True):
     """A USDT probe of a program: ``symbol`` is as events have it, ``provider:name``.
 
     ``path`` is the program's, as the process saw it that it was found by.

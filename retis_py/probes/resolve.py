@@ -3,7 +3,8 @@
 import fnmatch
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from retis_py.errors import MissingPrerequisite, UsageError
 from retis_py.kernel.btf import Argument

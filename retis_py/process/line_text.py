@@ -7,12 +7,12 @@ and the text of each is remembered. What is new is decoded and worded as in even
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from operator import attrgetter
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from retis_py import compiled
 from retis_py.events.event import Event, Identity, decode

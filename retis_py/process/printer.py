@@ -5,8 +5,9 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from retis_py.errors import RetisError
 from retis_py.events.event import Event

@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from retis_py.kernel.kallsyms import KallSyms
@@ -48,8 +49,7 @@ class RunningKernel:
         return self._symbols.tracepoints()
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolCondition:
+class SymbolCondition(Struct, frozen=True):
     """Holds where the kernel has the symbol, or with ``exists`` false where it lacks it."""
 
     name: str
@@ -63,8 +63,7 @@ class SymbolCondition:
         return f"symbol {self.name} {'present' if self.exists else 'absent'}"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionCondition:
+class VersionCondition(Struct, frozen=True):
     """Holds where the kernel's version satisfies all comma-separated comparisons.
 
     The comparisons are those of the semver crate, which retis uses

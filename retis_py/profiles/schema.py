@@ -1,11 +1,11 @@
 """What a profile file may hold, checked key by key."""
 
-import difflib
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
+
+from msgspec import Struct
 
 from retis_py.errors import ProfileError
 from retis_py.profiles.conditions import (
@@ -14,7 +14,8 @@ from retis_py.profiles.conditions import (
     SymbolCondition,
     VersionCondition,
 )
-from retis_py.profiles.yaml_tree import MAX_BYTES, Node, YamlTreeError, read_documents
+from retis_py.profiles.tree import MAX_BYTES, Node, YamlTreeError, read_documents
+from retis_py.similar import similar
 
 
 class Section(StrEnum):
@@ -24,8 +25,7 @@ class Section(StrEnum):
     PCAP = "pcap"
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """One key under ``args``: an option's name, with ``-`` or ``_``, and what it was given.
 
     ``values`` is empty for an option without a value (null in the file). ``where`` names file,
@@ -38,8 +38,7 @@ class Argument:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Struct, frozen=True):
     """An entry of a section; it applies where all conditions hold."""
 
     name: str | None
@@ -51,8 +50,7 @@ class Variant:
         return all(condition.holds(kernel) for condition in self.when)
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A profile, and the file that it was read from."""
 
     name: str
@@ -232,5 +230,5 @@ def _quoted(where: str) -> str:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
+    nearest = similar(name, known)
     return f" (did you mean '{nearest[0]}'?)" if nearest else ""

@@ -6,17 +6,17 @@ with (``0x10`` and ``1.10`` are arguments, not numbers), and every error can nam
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NoReturn
 
 import yaml
+
+from retis_py.profiles.tree import MAX_BYTES, Node, YamlTreeError
 
 try:
     from yaml import CSafeLoader as Loader
 except ImportError:  # PyYAML built without libyaml
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
-MAX_BYTES = 1 << 20
 MAX_DEPTH = 8
 MAX_NODES = 10_000
 MAX_ALIASES = 100
@@ -24,29 +24,7 @@ MAX_ALIASES = 100
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})  # YAML 1.2, 10.3.2 (core schema)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A value and the line (from 1) that it starts on."""
-
-    value: "str | list[Node] | dict[str, Node] | None"
-    line: int
-
-    def kind(self) -> str:
-        """Return what a person calls this kind of value."""
-        if self.value is None:
-            return "nothing"
-        return {str: "a text", list: "a list", dict: "a mapping"}[type(self.value)]
-
-
-class YamlTreeError(ValueError):
-    """The text is no YAML, or YAML beyond what is read here; ``line`` is 0 where unknown."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def read_documents(data: bytes) -> list[Node]:
+def parse_documents(data: bytes) -> list[Node]:
     """Return the documents in ``data``, empty ones left out.
 
     Raises ``YamlTreeError``.

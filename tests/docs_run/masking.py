@@ -21,7 +21,8 @@ _MASKS = [
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "MAC"),
         (r"\bfe80::[0-9a-f:]+", "fe80::X"),
-        # Open vSwitch: its threads, and names of upcalls.
+        # Open vSwitch: its threads, names of upcalls, and counts that it looks up now and then.
+        (r"\bpackets:\d+, bytes:\d+", "packets:N, bytes:N"),
         (r"\[handler\d+\]", "[handler]"),
         (r"\((miss|action)\) port \d+ cpu \d+", r"(\1) port PORT cpu CPU"),
         (r"\(\d+/\d{9,}\)", "(CPU/TIME)"),

@@ -7,6 +7,7 @@ which a page makes outlives it or gets in the way of what else runs here.
 import itertools
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab.emulation import EMULATED
+from lab.forked import client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,7 +114,10 @@ def shell(folder: Path, scratch: Path, checkout: Path) -> Iterator[Shell]:
     programs = scratch / "bin"
     programs.mkdir()
     child = ROOT / "tests" / "lab" / "compiler_child.py"
-    (programs / "retis").write_text(_RETIS.format(python=sys.executable, child=child))
+    text = _RETIS.format(python=sys.executable, child=child)
+    if EMULATED and checkout == ROOT:
+        text = f'#!/bin/sh\nexec {shlex.join(client())} "$@"\n'
+    (programs / "retis").write_text(text)
     (programs / "retis").chmod(0o755)
     reading, writing = os.pipe()
     prefix = ["unshare", "--mount", "--net"] if os.geteuid() == 0 else []

@@ -70,7 +70,7 @@ def send_to_ports(link: netns.Pair, *ports: int) -> str:
     address = link.right.ip4
     sends = "; ".join(f"s.sendto({PAYLOAD!r}, ({address!r}, {port}))" for port in ports)
     return (
-        f"{link.left.prefix} /usr/bin/python3 -c "
+        f"{link.left.prefix} /usr/bin/python3 -IS -c "
         f'"from socket import *; s = socket(AF_INET, SOCK_DGRAM); {sends}"'
     )
 

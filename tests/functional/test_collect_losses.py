@@ -43,7 +43,7 @@ def full_socket() -> Iterator[netns.Pair]:
     )
     with (
         netns.pair(ipv6=False) as pair,
-        pair.right.background("/usr/bin/python3", "-c", script),
+        pair.right.background("/usr/bin/python3", "-IS", "-c", script),
     ):
         pair.right.wait_for_port(PORT, udp=True)
         send(pair, 50)

@@ -144,7 +144,7 @@ def test_task_names_cannot_reach_the_terminal(
         f"ctypes.CDLL(None).prctl(15, {name!r}, 0, 0, 0)\n"
         f"socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ({link.right.ip4!r}, 1))\n"
     )
-    command = f"{link.left.prefix} /usr/bin/python3 {script}"
+    command = f"{link.left.prefix} /usr/bin/python3 -IS {script}"
     made = collect(
         *("-c", "skb,dev,ns", "-p", "tp:net:net_dev_start_xmit", "--print", *options),
         path=tmp_path / "events",

@@ -244,7 +244,7 @@ def wildcards(link: netns.Pair) -> Iterator[tuple[Collection, Counter[str]]]:
     command = sender(link.left, "tcp", link.right.ip4, 4001, 100)
     with (
         temporary_path() as path,
-        link.right.background("/usr/bin/python3", sink_script(), "sink", "4001"),
+        link.right.background("/usr/bin/python3", "-IS", sink_script(), "sink", "4001"),
     ):
         link.right.wait_for_port(4001)
         with cli.background(

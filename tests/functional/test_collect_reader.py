@@ -34,7 +34,7 @@ def mixed() -> Iterator[Collection]:
     script = str(Path(netns.__file__).with_name("sender.py"))
     with (
         netns.pair(ipv6=True, neighbours=False) as pair,
-        pair.right.background("/usr/bin/python3", script, "sink", "4001"),
+        pair.right.background("/usr/bin/python3", "-IS", script, "sink", "4001"),
         temporary_path() as path,
     ):
         left, right = pair.left, pair.right

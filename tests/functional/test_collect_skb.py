@@ -110,7 +110,7 @@ def trace(link: Link, *arguments: str) -> Iterator[Collection]:
     if capabilities.CAPABILITIES["kprobes"]() is None:
         probes.append("kprobe:__ip_local_out")
     words = [word for probe in probes for word in ("-p", probe)]
-    with link.right.background("/usr/bin/python3", sender_script(), "sink", str(STREAM)):
+    with link.right.background("/usr/bin/python3", "-IS", sender_script(), "sink", str(STREAM)):
         link.right.wait_for_port(STREAM)
         with temporary_path() as path:
             made = collect(*arguments, *words, path=path, cmd=traffic(link))

@@ -51,6 +51,7 @@ class Observed:
 def observed() -> Iterator[Observed]:
     capabilities.require("root")
     capabilities.require("btf")
+    conntrack.only_where_asked()
     probes = [f"tp:{TRANSMIT}"]
     if capabilities.CAPABILITIES["kprobes"]() is None:
         probes.append(f"kprobe:{OUTPUT}")

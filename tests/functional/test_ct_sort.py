@@ -61,7 +61,7 @@ def collected_and_sorted(*arguments: str, cmd: str) -> Iterator[Sorted]:
 def sink(host: netns.Host) -> Iterator[None]:
     """A listener for one connection."""
     script = str(Path(netns.__file__).with_name("sender.py"))
-    with host.background("/usr/bin/python3", script, "sink", str(PORT)):
+    with host.background("/usr/bin/python3", "-IS", script, "sink", str(PORT)):
         host.wait_for_port(PORT)
         yield
 
@@ -131,6 +131,7 @@ class Through:
 
 @pytest.fixture(scope="module")
 def through_router() -> Iterator[Through]:
+    conntrack.only_where_asked()
     with translating_router() as network:
         router = netns.Host(network.router, network.outside_dev, "", network.outside, "")
         with (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import capabilities, cli, netns, nftables
+from lab import capabilities, cli, modules, netns
 from lab.collection import read, temporary_path
 from lab.netns import wait_until
 from lab.nftables import TIME_LIMIT, collecting, tables
@@ -29,7 +29,7 @@ table inet f {
 """
 
 SEND = (
-    "/usr/bin/python3 -c 'from socket import *; s = socket(AF_INET, SOCK_DGRAM); "
+    "/usr/bin/python3 -IS -c 'from socket import *; s = socket(AF_INET, SOCK_DGRAM); "
     '[s.sendto(b"nft", ("127.0.0.1", port)) for port in (7, 8, 9)]\''
 )
 
@@ -151,7 +151,7 @@ def test_without_the_module(root: None) -> None:
         expected = "it needs to probe the function __nft_trace_packet, but"
     else:
         expected = "the module nf_tables is not loaded"
-        if not nftables.unload():
+        if not modules.unload("nf_tables"):
             pytest.skip("nf_tables cannot be unloaded")
     result = cli.retis("collect", "-c", "nft", "--cmd", "true", timeout=TIME_LIMIT)
     assert result.exit_code == 1

@@ -189,7 +189,7 @@ def test_segments(bridge: ovs.Bridge) -> None:
     left, right = bridge.hosts[:2]
     size, count = 1000, 5
     script = SEND_SEGMENTED.format(size=size, count=count, address=right.ip4, port=SEGMENTED)
-    command = f"{left.prefix} /usr/bin/python3 -c {shlex.quote(script)}; sleep 1"
+    command = f"{left.prefix} /usr/bin/python3 -IS -c {shlex.quote(script)}; sleep 1"
     found = traced(bridge, f"udp port {SEGMENTED}", command)
     assert len(list(found.journeys.ovs("upcall"))) == 1
     ids = queue_ids(found.journeys.ovs("upcall_enqueue"))

@@ -109,11 +109,11 @@ def children(pid: int) -> list[int]:
 
 
 def decoder_of(running: cli.Running) -> int:
-    """The process that decodes: the one child that is a retis, too."""
+    """The process that decodes: the one child that is a Python, too."""
     [pid] = [
         child
         for child in children(running.process.pid)
-        if b"--ready-file" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if Path(f"/proc/{child}/exe").readlink() == Path("/proc/self/exe").readlink()
     ]
     return pid
 

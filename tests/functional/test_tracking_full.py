@@ -23,7 +23,7 @@ def test_packets_that_do_not_fit_are_counted(pair: netns.Pair, tmp_path: Path) -
         "import socket, signal; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
         f" s.bind(('', {PORT})); signal.pause()"
     )
-    with pair.right.background("/usr/bin/python3", "-c", script):
+    with pair.right.background("/usr/bin/python3", "-IS", "-c", script):
         pair.right.wait_for_port(PORT, udp=True)
         made = collect(
             *("-c", "skb,skb-tracking", "-p", "tp:net:netif_receive_skb"),

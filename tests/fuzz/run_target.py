@@ -58,7 +58,7 @@ def _fuzz_blindly(options: argparse.Namespace) -> None:
     if options.corpus.exists():
         inputs += [path.read_bytes() for path in sorted(options.corpus.iterdir())]
     current = options.findings / f"{options.name}-{os.getpid()}"
-    seconds = options.seconds - time.monotonic()
+    seconds = max(1.0, options.seconds - time.monotonic())
     count = fuzz_blindly(target, inputs, seconds, current, TIME_LIMIT)
     print(f"stat::number_of_executed_units: {count}")
 

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import unprivileged
+from lab.emulation import EMULATED
+from lab.forked import ForkedProcess, forking
 from lab.netns import LabError, wait_until
 
 # Starting under emulated CPUs takes ten times as long as on this machine.
 TIME_LIMIT = 120.0
 
 _RETIS = (sys.executable, "-m", "retis_py")
-if "RETIS_COMPILE_FOLDER" in os.environ:  # in a guest, see vm/compile_service.py
+if EMULATED:  # see vm/compile_service.py
     _RETIS = (sys.executable, str(Path(__file__).with_name("retis_compiled_by_host.py")))
 
 _LINGER = 0.3  # s that a collection goes on behind its command
@@ -61,7 +63,7 @@ def retis(
 class Running:
     """A retis in the background."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     folder: Path
 
     def stop(self, signal_number: int = signal.SIGINT, timeout: float = TIME_LIMIT) -> Result:
@@ -125,20 +127,27 @@ def _start(
     # Files and not pipes: a background retis never waits for a reader.
     with tempfile.TemporaryDirectory(prefix="retis-run-") as name:
         folder = Path(name)
-        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                [
-                    *prefix,
-                    *unprivileged.prefix_if_wanted(*arguments),
-                    *_RETIS,
-                    *map(str, arguments),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=cwd,
-                env={**os.environ, **(environment or {})},
-            )
+        with (
+            Path(os.devnull).open("rb") as null,
+            (folder / "stdout").open("wb") as stdout,
+            (folder / "stderr").open("wb") as stderr,
+        ):
+            before = [*prefix, *unprivileged.prefix_if_wanted(*arguments)]
+            words = [*map(str, arguments)]
+            process: subprocess.Popen[bytes] | ForkedProcess
+            # What the environment says is read when modules are imported, too.
+            if EMULATED and not before and not environment and cwd is None:
+                streams = (null.fileno(), stdout.fileno(), stderr.fileno())
+                process = ForkedProcess(forking(), words, streams)
+            else:
+                process = subprocess.Popen(
+                    [*before, *_RETIS, *words],
+                    stdin=null,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=cwd,
+                    env={**os.environ, **(environment or {})},
+                )
         try:
             yield Running(process, folder)
         finally:

@@ -97,5 +97,5 @@ def kernel_symbols(names: Iterable[str]) -> set[str]:
 def sender(host: Host, *words: str | int) -> str:
     """A shell command that runs lab/sender.py in a host's namespace."""
     script = Path(__file__).with_name("sender.py")
-    command = [*host.prefix.split(), "/usr/bin/python3", str(script), *map(str, words)]
+    command = [*host.prefix.split(), "/usr/bin/python3", "-IS", str(script), *map(str, words)]
     return shlex.join(command)

@@ -34,7 +34,7 @@ _PATIENCE = 60  # s
 
 def words(*command: str | int) -> list[str]:
     """The words of a command that runs this file, for Host.run and Host.background."""
-    return ["/usr/bin/python3", str(Path(__file__)), *map(str, command)]
+    return ["/usr/bin/python3", "-IS", str(Path(__file__)), *map(str, command)]
 
 
 def in_namespace(host: "Host", *command: str | int) -> str:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from lab.cli import TIME_LIMIT, Result
+from lab.emulation import EMULATED
+from lab.forked import client
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +21,8 @@ def retis_after(
     ``then`` are shell commands to run afterwards in the same namespace; ``stdout`` is a file for
     its standard output.
     """
-    retis = shlex.join([sys.executable, "-m", "retis_py", *map(str, arguments)])
+    words = client() if EMULATED else [sys.executable, "-m", "retis_py"]
+    retis = shlex.join([*words, *map(str, arguments)])
     output = retis if stdout == "/dev/stdout" else f"{retis} > {stdout}"
     # Exit code 99: what the tests' own commands failed with is no answer of retis's.
     script = f"( {setup} ) >&2 || exit 99\n{output}\ncode=$?\n( {then} ) >&2 || exit 99\nexit $code"

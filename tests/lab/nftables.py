@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,32 +137,3 @@ def collecting(ns: str, *arguments: str) -> Iterator[Collecting]:
         finally:
             process.kill()
             process.wait()
-
-
-def is_loaded() -> bool:
-    """Whether nf_tables is in the kernel as a module."""
-    return any(line.startswith("nf_tables ") for line in _modules())
-
-
-def unload() -> bool:
-    """Unload nf_tables and what uses it; false where a rule still does.
-
-    Namespaces of earlier tests, with the rules in them, go a while after their last process.
-    """
-    deadline = time.monotonic() + 20
-    while is_loaded() and time.monotonic() < deadline:
-        _unload("nf_tables")
-        time.sleep(0.5)
-    return not is_loaded()
-
-
-def _unload(module: str) -> None:
-    holders = Path(f"/sys/module/{module}/holders")
-    for holder in holders.iterdir() if holders.exists() else ():
-        _unload(holder.name)
-    subprocess.run(["rmmod", module], check=False, capture_output=True)
-
-
-def _modules() -> list[str]:
-    path = Path("/proc/modules")
-    return path.read_text().splitlines() if path.exists() else []

@@ -7,7 +7,13 @@ from pathlib import Path
 from retis_py.cli.main import main
 from retis_py.collect import compiler
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """Run the command line; return the exit code."""
     if os.environ["RETIS_COMPILE_FOLDER"]:  # empty: the test wants it to compile itself
         compiler._CHILD = Path(__file__).with_name("compiler_child.py")
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -36,7 +36,13 @@ _SET_OFFLOAD = {"tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
 def in_namespace(host: "Host", *words: str | float) -> str:
     """A shell command that runs this file in a host's namespace."""
-    command = [*host.prefix.split(), "/usr/bin/python3", str(Path(__file__)), *map(str, words)]
+    command = [
+        *host.prefix.split(),
+        "/usr/bin/python3",
+        "-IS",
+        str(Path(__file__)),
+        *map(str, words),
+    ]
     return shlex.join(command)
 
 

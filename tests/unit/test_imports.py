@@ -15,7 +15,9 @@ ALLOWED = {
     "errors": set(),
     "resources": {"errors"},
     "packet": set(),
-    "expressions": {"errors"},
+    "cache_folder": set(),
+    "similar": set(),
+    "expressions": {"errors", "similar"},
     "compiled": set(),
     "private_files": set(),
     "events": {"packet", "private_files", "errors"},
@@ -23,11 +25,11 @@ ALLOWED = {
     "process": {"events", "packet", "expressions", "compiled", "errors"},
     "kernel": {"errors"},
     "filters": {"kernel", "expressions", "errors"},
-    "probes": {"kernel", "errors"},
-    "profiles": {"kernel", "errors", "resources"},
-    "collectors": {"probes", "filters", "kernel", "events", "errors"},
+    "probes": {"kernel", "errors", "similar"},
+    "profiles": {"kernel", "errors", "resources", "cache_folder", "similar"},
+    "collectors": {"probes", "filters", "kernel", "events", "errors", "similar"},
     "collect": {"collectors", "probes", "filters", "kernel", "events", "errors", "resources"}
-    | {"private_files"},
+    | {"private_files", "cache_folder"},
 }
 # These may import whatever they like of the package, and nothing but them may import them.
 TOP = {"cli", "__main__"}
@@ -39,7 +41,8 @@ THIRD_PARTY = {
     "pylibpcap": {"process/classic_pcap.py"},
     "yaml": {"profiles"},
     "pyroute2": {"kernel/nft_trace.py"},
-    "msgspec": {"events", "process", "collect", "cli", "profiles", "kernel"},
+    "msgspec": {"events", "process", "collect", "cli", "profiles", "kernel", "probes"}
+    | {"collectors"},
 }
 
 # Commands that run without root and without bcc installed.

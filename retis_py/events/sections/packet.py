@@ -8,7 +8,6 @@ from msgspec import field
 from retis_py.errors import MissingPackage
 from retis_py.events.sections.base import U32, Section
 from retis_py.events.wire import Wire
-from retis_py.packet import packet_text
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
@@ -54,6 +53,8 @@ class Packet(Section):
 
     def text(self, fmt: "TextFormat") -> str:
         """One line in tcpdump's habit."""
+        from retis_py.packet import packet_text  # noqa: PLC0415 (not where events go to files)
+
         return packet_text(self.raw, self.len, link_layer=fmt.link_layer)
 
 

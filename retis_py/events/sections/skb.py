@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from retis_py.events.sections.base import U8, U16, U32, Data, Section
 from retis_py.events.wire import Wire
-from retis_py.packet.ethernet import ethertype_text
 
 if TYPE_CHECKING:
     from retis_py.events.text import TextFormat
@@ -20,6 +19,8 @@ class VlanAccel(Data):
 
     def text(self) -> str:
         """``vlan_accel (ethertype NAME (0xPROTO) vlan VID p PCP[ DEI])``."""
+        from retis_py.packet.ethernet import ethertype_text  # noqa: PLC0415 (as in packet.py)
+
         dei = " DEI" if self.dei else ""
         return f"vlan_accel ({ethertype_text(self.proto)} vlan {self.vid} p {self.pcp}{dei})"
 

@@ -1,6 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from lab.capabilities import require
@@ -33,15 +30,3 @@ def full_plan() -> Plan:
 def full_program(full_plan: Plan) -> Compiled:
     require("root")
     return compile_text(full_plan.program.text, full_plan.program.functions)
-
-
-@pytest.fixture
-def open_descriptors() -> Iterator[None]:
-    """The test leaves no descriptor open."""
-
-    def descriptors() -> set[str]:
-        return {p.name for p in Path("/proc/self/fd").iterdir() if p.exists()}
-
-    before = descriptors()
-    yield
-    assert descriptors() == before

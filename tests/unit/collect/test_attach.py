@@ -2,14 +2,14 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from lab.capabilities import CAPABILITIES
 from retis_py.collect.attach import attach_all
 from retis_py.collect.compiled import Compiled
-from retis_py.collect.decode import Decoder
+from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.loader import Loader
 from retis_py.collect.losses import LossCause, read_losses
 from retis_py.collect.plan import Plan
@@ -64,12 +64,12 @@ def test_functions_without_kprobes(full_plan: Plan, loader: Loader) -> None:
 
 
 def test_losses_by_probe_and_cause(loader: Loader, full_plan: Plan) -> None:
-    decoder = Decoder(full_plan.program.parts, full_plan.probes, hex)
+    known = KnownProbes(full_plan.probes)
     counts = loader.maps["losses"]
     for number, cause, count in ((0, 0, 5), (0, 2, 1), (1, 1, 2**40), (77, 0, 3)):
         counts.update(struct.pack("=QII", number, TP.number, cause), struct.pack("=Q", count))
     first, second = map(str, full_plan.probes[:2])
-    assert read_losses(loader, (), decoder) == {
+    assert read_losses(loader, (), known) == {
         (first, LossCause.RING_FULL): 5,
         (first, LossCause.MAP_FULL): 1,
         (second, LossCause.BUFFER_BUSY): 2**40,

@@ -1,6 +1,5 @@
 """What is found, what is not, and what becomes of entries that are not what was written."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.capabilities import require
+from retis_py.cache_folder import CacheFolder, digest
 from retis_py.collect import compile_cache
-from retis_py.collect.cache_folder import CacheFolder
 from retis_py.collect.compile_cache import CompileCache, Machine, MadeBy
 from retis_py.collect.compiled import Compiled, MapDefinition, Request
 from retis_py.collect.compiler import Compiler
@@ -183,7 +182,7 @@ def test_damaged_before_the_digest_was_made(
     at = data.draw(st.integers(HEADER, len(whole)))
     until = data.draw(st.integers(at, min(at + 9, len(whole))))
     content = whole[HEADER:at] + data.draw(st.binary(max_size=9)) + whole[until:]
-    path.write_bytes(whole[:19] + hashlib.sha256(content).digest() + content)
+    path.write_bytes(whole[:19] + digest(content) + content)
     found = cache.find(REQUEST)
     assert path.exists() == (found is not None)
     if found is not None:
@@ -225,7 +224,7 @@ def test_contents_that_make_no_sense(
     if isinstance(content, dict):
         content = {"name": entry.name, **content}
     packed = msgspec.msgpack.encode(content)
-    entry.write_bytes(entry.read_bytes()[:19] + hashlib.sha256(packed).digest() + packed)
+    entry.write_bytes(entry.read_bytes()[:19] + digest(packed) + packed)
     with caplog.at_level(logging.DEBUG, "retis_py"):
         assert cache.find(REQUEST) is None
     assert why in caplog.text
@@ -234,7 +233,7 @@ def test_contents_that_make_no_sense(
 
 def test_deep_nesting(cache: CompileCache, entry: Path) -> None:
     packed = b"\x91" * 1_000_000
-    entry.write_bytes(entry.read_bytes()[:19] + hashlib.sha256(packed).digest() + packed)
+    entry.write_bytes(entry.read_bytes()[:19] + digest(packed) + packed)
     assert cache.find(REQUEST) is None
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retis_py.collect.decode import Decoder
+from retis_py.collect.probe_table import ProbeTable
 from retis_py.collectors.collector import Part
 from retis_py.collectors.registry import CollectorOptions, all_collectors
 from retis_py.collectors.skb import SkbPart
@@ -143,7 +144,7 @@ def test_probes(parts: tuple[Part, ...], kind: int, key: int, symbol: str, kind_
 def test_a_function_4_bytes_on_is_not_taken_for_its_neighbour() -> None:
     near = [Probe(K, name, (), address=a) for name, a in (("first", 0x1000), ("second", 0x1004))]
     for probes in (near, near[::-1]):
-        found = Decoder((), probes, str).probe(0, 0x1004)
+        found = ProbeTable(probes).get((0, 0x1004))
         assert found is not None
         assert found.symbol == "second"
 

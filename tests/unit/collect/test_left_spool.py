@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from retis_py.collect import describe as describing
 from retis_py.collect.drain import Drainer
 from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.plan import Plan
-from retis_py.collect.spool_format import Decoded
+from retis_py.collect.spool_format import CHUNK_MARK, Decoded, Kind
 from retis_py.errors import EventFileError
 from retis_py.events import source
 from retis_py.events.jsonl import EventFile
@@ -195,3 +196,23 @@ def test_zeroes_where_a_disk_did_not_get_all(left: Path, caplog: pytest.LogCaptu
     with EventFile(left) as event_file:
         list(event_file.events())
     assert "damaged and left out" in caplog.text
+
+
+@pytest.mark.parametrize("size", [1, 8, 40, 300])
+def test_a_damaged_header_costs_its_chunk_only(
+    tmp_path: Path, full_plan: Plan, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    rings = [Ring([record(time, time) for time in range(n, 1000, 4)]) for n in range(4)]
+    # What looks like a header in a record's bytes, with nothing behind that would fit.
+    rings[3].add(record(1000, int.from_bytes(CHUNK_MARK, "little")))
+    path = leave(tmp_path / "out", full_plan, *rings)
+    content = bytearray(path.read_bytes())
+    chunks = [found.start() for found in re.finditer(CHUNK_MARK, content) if not found.start() % 8]
+    at = chunks[2]  # the description's is the first
+    assert content[at + 4] == Kind.RECORDS
+    content[at : at + size] = bytes(size)
+    path.write_bytes(content)
+    assert [number for number in read(path) if number < 1000] == [
+        number for number in range(1000) if number % 4 != 1
+    ]
+    assert f"bytes {at} to {chunks[3]} are damaged, what they held is left out" in caplog.text

@@ -11,6 +11,7 @@ from lab.capabilities import require
 from retis_py.collect import loader as loader_module
 from retis_py.collect.compiled import Compiled, MapDefinition
 from retis_py.collect.decode import Decoder
+from retis_py.collect.known_probes import KnownProbes
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
 from retis_py.collect.maps import Map, MapType
@@ -286,19 +287,20 @@ def test_probes_are_told_apart(session) -> None:  # type: ignore[no-untyped-def]
     assert found == list(runners)
 
 
-def test_losses_are_counted(session, types: Types) -> None:  # type: ignore[no-untyped-def]
+def test_losses_are_counted(session, full_plan: Plan) -> None:  # type: ignore[no-untyped-def]
     loader, buffer, decoder, runners = session
     run = runners["net:netif_receive_skb"]
     for _ in range(1000):
         run(NOWHERE)
     kept = len(events(buffer, decoder))
     assert 0 < kept < 1000
-    lost = read_losses(loader, (), decoder)
+    known = KnownProbes(full_plan.probes)
+    lost = read_losses(loader, (), known)
     probe = "raw_tracepoint:net:netif_receive_skb"
     assert lost == {(probe, LossCause.RING_FULL): 1000 - kept}
     run(NOWHERE)
     assert len(events(buffer, decoder)) == 1
-    assert read_losses(loader, (), decoder) == lost
+    assert read_losses(loader, (), known) == lost
 
 
 def test_map_type_of_a_map_is_kept(full_program: Compiled) -> None:

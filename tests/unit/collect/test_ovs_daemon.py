@@ -5,16 +5,18 @@ import logging
 import platform
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lab import ovs_daemon
 from lab.capabilities import require
 from lab.ovs_daemon import PROGRAM, Daemon
 from retis_py.collect.compiled import Compiled
 from retis_py.collect.decode import Decoder
+from retis_py.collect.known_probes import KnownProbes, tell
 from retis_py.collect.loader import Loader, ProgramType
 from retis_py.collect.losses import LossCause, read_losses
 from retis_py.collect.program import ProgramOptions, assemble
@@ -63,6 +65,7 @@ class Switch:
     """The program, loaded, and the daemon: its part in the kernel is played by the test."""
 
     loader: Loader
+    known: KnownProbes
     decoder: Decoder
     probes: UserProbes
     ring: RingBuffer
@@ -80,6 +83,8 @@ class Switch:
         return number
 
     def events(self) -> list[Event]:
+        tell(self.decoder, self.known.describe())
+        self.known.told()
         return [self.decoder.decode(record) for record in drain(self.ring)]
 
 
@@ -87,14 +92,14 @@ class Switch:
 def switch(program: tuple[Compiled, tuple[Part, ...]], open_descriptors: None) -> Iterator[Switch]:
     compiled, parts = program
     with Loader(compiled, {"events": RING, "losses": 64}) as loader:
-        decoder = Decoder(parts, [], hex)
+        known = KnownProbes([])
         requests = [
             replace(request, program=PROGRAM) for request in OvsCollector(True).usdt_probes()
         ]
-        probes = UserProbes(loader, decoder, requests)
+        probes = UserProbes(loader, known, requests)
         ring = RingBuffer(loader.maps["events"], RING)
         runner = Runner(loader.load("hash_user", ProgramType.RAW_TRACEPOINT))
-        yield Switch(loader, decoder, probes, ring, runner)
+        yield Switch(loader, known, Decoder(parts, [], hex), probes, ring, runner)
         ring.close()
 
 
@@ -259,7 +264,7 @@ def test_a_full_map_is_a_loss(switch: Switch, daemon: Daemon) -> None:
     switch.queue(packet(1))
     receive(daemon, 0, packet(1), flow=1)
     assert not switch.events()
-    losses = read_losses(switch.loader, [], switch.decoder)
+    losses = read_losses(switch.loader, [], switch.known)
     assert losses == {("usdt:dpif_recv:recv_upcall", LossCause.MAP_FULL): 1}
 
 

@@ -4,12 +4,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from retis_py.errors import MissingPrerequisite, RetisError, UsageError
 from retis_py.kernel.host import Host

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.capabilities import require
-from retis_py.collect.cache_folder import CacheFolder
+from retis_py.cache_folder import CacheFolder
 
 NOBODY = 65534
 LIMIT = 1000
