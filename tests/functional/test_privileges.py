@@ -182,6 +182,7 @@ def own_capabilities() -> str:
 
 def test_table_of_nftables(tmp_path: Path, kprobes: None) -> None:
     """It goes with its socket, which takes no privilege."""
+    subprocess.run(["modprobe", "--quiet", "nf_tables"], check=False)  # built in here
     arguments = ("collect", "-c", "skb,nft", "--allow-system-changes", "-o", tmp_path / "out")
     assert left_of(*arguments) == (0, 0)
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True)
