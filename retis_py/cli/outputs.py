@@ -3,6 +3,7 @@
 Used by the process that decodes (collect/decoding.py).
 """
 
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ class Outputs:
                 raise RetisError(
                     "the standard output is closed: open it, or write to a file with -o"
                 )
+            # Without its privileges this process may not be able to any more.
+            importlib.import_module("retis_py.packet")
             self._printer = Printer(sys.stdout.buffer, fmt)
             # The other process shows its status there.
             self._clears = sys.stdout.isatty() and sys.stderr is not None and sys.stderr.isatty()

@@ -193,7 +193,7 @@ def assert_same_text(
 def test_all_names_of_formats() -> None:
     """A new part of the format has its place in FORMATS."""
     assert len({str(fmt) for fmt in FORMATS}) == 32
-    assert len(TextFormat.__dataclass_fields__) == 6
+    assert len(TextFormat.__struct_fields__) == 6
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
