@@ -34,6 +34,7 @@ from retis_py.collectors.skb import SkbPart, parse_skb_sections
 from retis_py.errors import MissingPrerequisite, RetisError
 from retis_py.events.escape import escape
 from retis_py.events.event import Event, encode
+from retis_py.events.rotate import piece_path
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
@@ -197,13 +198,13 @@ class Collection:
             )
             losses = running.run()
             _report(spool.control.events, losses)
-            if decoder.pieces:
-                what = "file" if len(decoder.pieces) == 1 else "files"
+            if decoder.pieces and options.out is not None:
+                what = "file" if decoder.pieces == 1 else "files"
                 log.info(
                     "%d %s written; '%s..' stands for all",
-                    len(decoder.pieces),
+                    decoder.pieces,
                     what,
-                    escape(decoder.pieces[0]),
+                    escape(str(piece_path(options.out, 0))),
                 )
             for what, count in session.stale.counts.items():
                 log.info("%s %s: no longer followed", f"{count:,}", what)

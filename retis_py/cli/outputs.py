@@ -14,7 +14,7 @@ from retis_py.cli.log import takes_more
 from retis_py.errors import EventFileError, RetisError
 from retis_py.events.escape import escape
 from retis_py.events.event import Event, decode
-from retis_py.events.rotate import RotatingWriter
+from retis_py.events.rotate import RotatingWriter, piece_path
 from retis_py.events.text import TextFormat
 from retis_py.events.writer import EventWriter
 from retis_py.process.printer import Printer
@@ -69,9 +69,9 @@ class Outputs:
         return max(0, self._taken - unwritten)
 
     @property
-    def pieces(self) -> list[str]:
-        """The files of a rotated output."""
-        return list(map(str, self._rotating.pieces)) if self._rotating else []
+    def pieces(self) -> int:
+        """How many files a rotated output has become."""
+        return self._rotating.pieces if self._rotating else 0
 
     @property
     def creates_files(self) -> bool:
@@ -92,7 +92,7 @@ class Outputs:
                 "%s of an earlier collection stays beside %s; where no file is named it is"
                 " the one that is read",
                 escape(str(self._out)),
-                escape(self.pieces[0]),
+                escape(str(piece_path(self._out, 0))),
             )
 
     def events(self, events: Sequence[Event]) -> None:

@@ -61,10 +61,10 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 class Done(msgspec.Struct, tag=True, frozen=True):
     """From the decoder, the last message: nothing is left to do, or it was told to stop.
 
-    ``pieces`` are the files that a rotated output became.
+    ``pieces`` is how many files a rotated output became.
     """
 
-    pieces: list[str] = []
+    pieces: int = 0
 
 
 class Records(msgspec.Struct, tag=True, frozen=True):

@@ -35,13 +35,14 @@ class DecoderProcess:
     """A child process that runs ``decode`` with its end of a channel.
 
     ``decode`` returns an exit code. ``descriptors`` are the files that it needs. ``written`` says
-    how many events an error of it has left in the event file, ``pieces`` which files there are.
+    how many events an error of it has left in the event file, ``pieces`` how many files a rotated
+    output became.
     Raises OSError where there is no process to be had.
     """
 
     def __init__(self, decode: Callable[[Channel], int], descriptors: Collection[int]) -> None:
         self.written = 0
-        self.pieces: list[str] = []
+        self.pieces = 0
         self.done = False
         self._channel, theirs = channel_pair()
         for stream in (sys.stdout, sys.stderr):

@@ -55,8 +55,8 @@ class Output(Protocol):
         """How many events are in the file."""
 
     @property
-    def pieces(self) -> list[str]:
-        """The files of a rotated output."""
+    def pieces(self) -> int:
+        """How many files a rotated output has become."""
 
     def open(self, startup: bytes) -> None:
         """Open it, with the startup event (JSON)."""

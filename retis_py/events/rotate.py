@@ -45,9 +45,9 @@ class RotatingWriter(EventWriter):
         super().__init__(path)
 
     @property
-    def pieces(self) -> list[Path]:
-        """The files created so far."""
-        return [_piece(self.path, number) for number in range(self._next_id)]
+    def pieces(self) -> int:
+        """How many files were created so far."""
+        return self._next_id
 
     def write_lines(self, lines: bytes) -> None:
         """Append lines that are encoded already, each with its newline."""
@@ -61,11 +61,11 @@ class RotatingWriter(EventWriter):
         """Close; what failed before the first event leaves no file for the next try to refuse."""
         super().__exit__(*error)
         if error[0] is not None and self._next_id == 1 and self._empty:
-            _piece(self.path, 0).unlink(missing_ok=True)
+            piece_path(self.path, 0).unlink(missing_ok=True)
 
     def _create(self) -> None:
         """Create the next piece; one that gets no whole startup event is removed again."""
-        path = _piece(self.path, self._next_id)
+        path = piece_path(self.path, self._next_id)
         startup = self._startup_line(self._section)
         if self._next_id and len(startup) > self._policy.limit // _MOST_OF_PIECE:
             startup = self._startup_line(replace(self._section, nft_rules=None))
@@ -116,10 +116,11 @@ def find_pieces(path: str | Path) -> list[Path]:
         raise EventFileError(f"cannot create {escape(str(path))}.0: {reason}") from None
     numbered = re.compile(re.escape(path.name) + r"\.(0|[1-9][0-9]*)")
     numbers = [int(match[1]) for name in names if (match := numbered.fullmatch(name))]
-    return [_piece(path, number) for number in sorted(numbers)]
+    return [piece_path(path, number) for number in sorted(numbers)]
 
 
-def _piece(path: Path, number: int) -> Path:
+def piece_path(path: Path, number: int) -> Path:
+    """Return the name of one of the files, counted from 0."""
     return Path(f"{path}.{number}")
 
 

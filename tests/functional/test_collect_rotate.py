@@ -74,6 +74,17 @@ def test_files(link: netns.Pair, collected: cli.Result) -> None:
     assert total.endswith(f" {len(events):,} event(s), none lost")
 
 
+def test_names_of_all_files_are_long(link: netns.Pair, tmp_path: Path) -> None:
+    """Together longer than any message between the two processes is."""
+    path = tmp_path / ("e" * 200)
+    command = sender(link.left, "udp-many", link.right.ip4, PORT, 20, COUNT)
+    result = cli.retis("collect", *PROBE, "-o", path, "--out-rotate", "4kB", "--cmd", command)
+    assert result.exit_code == 0, result.stderr
+    count = len(list(tmp_path.iterdir()))
+    assert count * len(str(path)) > 1 << 16
+    assert f"{count} files written; '{path}.0..' stands for all" in result.stderr
+
+
 def test_the_reference_reads_all(collected: cli.Result) -> None:
     retis = pytest.importorskip("retis")
     path = collected.stdout

@@ -21,7 +21,7 @@ from interop.test_line_text import as_old, compact, series_of
 from retis_py.cli.main import main
 from retis_py.events.event import decode, encode
 from retis_py.events.jsonl import EventFile
-from retis_py.events.rotate import RotatingWriter
+from retis_py.events.rotate import RotatingWriter, piece_path
 from retis_py.events.writer import EventWriter
 
 retis = pytest.importorskip("retis")
@@ -154,12 +154,13 @@ def test_rotated_files(
         for line in lines:
             writer.write_lines(line + b"\n")
     found: list[Any] = []
-    for number, piece in enumerate(writer.pieces):
+    for number in range(writer.pieces):
+        piece = piece_path(writer.path, number)
         first, *others = read_by_reference(piece)
         assert first[0]["startup"]["split_file"]["id"] == number
         assert_same(read_by_us(piece), [first, *others])
         found += [data for data, _ in others]
-    assert len(writer.pieces) > 2
+    assert writer.pieces > 2
     written(folder / "whole.data", [encode(startup), *lines])
     whole = data_by_reference(folder / "whole.data")
     assert found == whole[1:]

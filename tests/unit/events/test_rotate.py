@@ -69,7 +69,8 @@ def test_pieces(
                 writer.flush()
     assert writer.unwritten == 0
     found = pieces(path)
-    assert writer.pieces == [Path(f"{path}.{number}") for number in range(len(found))]
+    assert writer.pieces == len(found)
+    assert find_pieces(path) == [Path(f"{path}.{number}") for number in range(len(found))]
     numbers = [e["common"]["timestamp"] for _, *events in found for e in events]
     assert numbers == list(range(len(sizes)))
     for number, (startup, *events) in enumerate(found):
