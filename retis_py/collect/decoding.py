@@ -8,6 +8,7 @@ behind it has helpers (decoding_pool.py): it reads, merges and writes, and they 
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from itertools import chain
@@ -24,7 +25,7 @@ from retis_py.collect.spool import Spool
 from retis_py.collect.spool_format import FIRST_CHUNK, PAGE, Description, Kind
 from retis_py.collect.spool_reader import chunk_at, content_of, description_of
 from retis_py.events.event import Event
-from retis_py.kernel.libc import punch_hole
+from retis_py.kernel.libc import give_back_memory, punch_hole
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ _READ_AHEAD = 4 << 20  # bytes
 _ENOUGH_WAITING = 4 * _AT_ONCE  # records
 
 _SHORTEST, _LONGEST = 0.002, 0.02  # s, between two looks at a spool with nothing new in it
+
+# s, at least, from one time that free memory is given back to the next, with nothing else to do.
+# What a burst took would stay else, and the largest burst of all is still to come.
+_TRIM_EVERY = 5.0
 
 # Given back to the file system when it is so much (bytes), or an eighth of the limit.
 _FREED_AT_ONCE = 8 << 20
@@ -160,6 +165,7 @@ class Decoding:
 
     def _decode_all(self) -> None:
         wait = _SHORTEST
+        trim_at = time.monotonic() + _TRIM_EVERY
         while True:
             # In this order: what is clear is committed by then, and all when it is finished.
             finished, clear = self._control.finished or self._orphaned, self._control.clear_until
@@ -178,6 +184,9 @@ class Decoding:
             # What was read may have to wait for other rings: then more has to be read.
             wait = _SHORTEST if handed else min(wait * 2, _LONGEST)
             self._listen(0 if handed or self._at < committed else wait)
+            if self._at >= committed and time.monotonic() > trim_at:
+                give_back_memory()
+                trim_at = time.monotonic() + _TRIM_EVERY
         if not self._is_over():
             self._fetch(0)
 

@@ -1,4 +1,4 @@
-"""What the C library offers and Python does not: holes in files, locked memory, a parent's end."""
+"""What the C library offers and Python does not: holes in files, memory, a parent's end."""
 
 import ctypes
 import os
@@ -24,6 +24,13 @@ def punch_hole(descriptor: int, offset: int, size: int) -> None:
     fallocate = library().fallocate
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     check(fallocate(descriptor, _KEEP_SIZE | _PUNCH_HOLE, offset, size))
+
+
+def give_back_memory() -> None:
+    """Give free memory back to the kernel that the C library would keep, where it is glibc."""
+    trim = getattr(library(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def lock_memory() -> None:

@@ -11,6 +11,8 @@ import pytest
 from lab.capabilities import require
 from retis_py.kernel.libc import punch_hole
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 def test_hole(tmp_path: Path) -> None:
     path = tmp_path / "file"
@@ -52,3 +54,26 @@ def status_after(statement: str) -> dict[str, str]:
 def test_locked_memory() -> None:
     require("root")
     assert int(status_after("lock_memory()")["VmLck"].split()[0]) > 1000
+
+
+FREED = """
+from pathlib import Path
+from retis_py.kernel.libc import give_back_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+some = [bytes(2000) for _ in range(20_000)]
+full = resident()
+some[:-1] = []  # the last one is at the heap's end, which alone goes back by itself
+kept = resident()
+give_back_memory()
+print(full, kept, resident())
+"""
+
+
+def test_free_memory_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    full, kept, left = (int(pages) * PAGE >> 20 for pages in done.stdout.split())
+    assert full - kept < 10
+    assert kept - left > 30
