@@ -99,7 +99,9 @@ def _fuzz(name: str, seconds: float, folder: Path, library: Path) -> Ended:
     findings = folder / "findings"
     before = {*findings.iterdir()}
     command = [sys.executable, str(_PROGRAM), name]
-    environment = os.environ | _environment(name, library) | {"TMPDIR": str(library.parent)}
+    temporary = str(library.parent)
+    own = {"TMPDIR": temporary, "XDG_CACHE_HOME": temporary}
+    environment = os.environ | _environment(name, library) | own
     begun = time.monotonic()
     corpus = folder / SANITIZED.get(name, name)
     words = [f"--seconds={seconds}", f"--corpus={corpus}", f"--findings={findings}"]
