@@ -141,14 +141,16 @@ class OpenSpool:
             some = os.pread(self.descriptor, _SEARCHED_AT_ONCE, at)
             found = some.find(CHUNK_MARK)
             while found >= 0:
-                placed = chunk_at(self.descriptor, at + found, limit)
-                if placed and found % CHUNK_ALIGNMENT == 0 and self._is_followed(placed, limit):
-                    return placed.offset
+                if found % CHUNK_ALIGNMENT == 0 and self._is_chunk(at + found, limit):
+                    return at + found
                 found = some.find(CHUNK_MARK, found + 1)
             at += _SEARCHED_AT_ONCE
         return None
 
-    def _is_followed(self, placed: Placed, limit: int) -> bool:
+    def _is_chunk(self, at: int, limit: int) -> bool:
+        placed = chunk_at(self.descriptor, at, limit)
+        if placed is None:
+            return False
         return placed.end == limit or chunk_at(self.descriptor, placed.end, limit) is not None
 
     def unread_records(self) -> int:
