@@ -97,7 +97,8 @@ class Packets:
 
     def _order(self, key: Key, places: "array[int]") -> None:
         times = places[::_NUMBERS].tolist()
-        if times != sorted(times):
+        # What was spilled, or joined later, does not come in the order of the file.
+        if times != sorted(times) or len({*times}) < len(times):
             places = _in_time(places)
         self._ordered.add(_ORDER.pack(places[0], places[1], *key, True) + places.tobytes())
 
