@@ -133,12 +133,18 @@ size_t rows_whole(const u64 *rows, size_t count)
 
 static bool has(const u64 *fact, unsigned int kind, u64 fields)
 {
-	u64 needed = FACT_HAS_KEY | fields << FACT_FIELD_BIT;
+	u64 needed = fields << FACT_FIELD_BIT;
 
 	return (fact[FACT_WHAT] & FACT_KIND) == kind && (fact[FACT_WHAT] & needed) == needed;
 }
 
-/* The return of an upcall, by the same packet; NULL if it is not near. */
+static bool of_one_packet(const u64 *fact, const u64 *other)
+{
+	return fact[FACT_WHAT] & other[FACT_WHAT] & FACT_HAS_KEY &&
+	       !compare(fact + FACT_KEY, other + FACT_KEY, KEY);
+}
+
+/* The first return of an upcall; NULL if it is not near, or of another packet, which is joined. */
 static u64 *return_of(const u64 *upcall, u64 *end)
 {
 	u64 *fact = (u64 *)upcall + FACT;
@@ -146,9 +152,8 @@ static u64 *return_of(const u64 *upcall, u64 *end)
 	for (int i = 0; i < SEARCHED && fact < end; i++, fact += FACT)
 		if (has(fact, UPCALL_RETURN, 1 << FACT_UPCALL_CPU | 1 << FACT_UPCALL_TS) &&
 		    fact[FACT_TS] == upcall[FACT_COUNTS] &&
-		    fact[FACT_NUMBERS] >> 32 == upcall[FACT_WHAT] >> 32 &&
-		    !compare(fact + FACT_KEY, upcall + FACT_KEY, KEY))
-			return fact;
+		    fact[FACT_NUMBERS] >> 32 == upcall[FACT_WHAT] >> 32)
+			return of_one_packet(fact, upcall) ? fact : NULL;
 	return NULL;
 }
 
