@@ -38,7 +38,7 @@ _SHORTEST, _LONGEST = 0.002, 0.02  # s, between two looks at a spool with nothin
 
 # s, at least, from one time that free memory is given back to the next, with nothing else to do.
 # What a burst took would stay else, and the largest burst of all is still to come.
-_TRIM_EVERY = 5.0
+_TRIM_EVERY = 1.0
 
 # Given back to the file system when it is so much (bytes), or an eighth of the limit.
 _FREED_AT_ONCE = 8 << 20
