@@ -1,6 +1,8 @@
 """Nobody looks for garbage while modules are imported."""
 
 import gc
+import importlib
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +21,20 @@ def test_on_again_where_it_fails() -> None:
     assert gc.isenabled()
 
 
-def test_what_was_made_is_not_looked_through() -> None:
+@pytest.mark.parametrize("imports", [True, False])
+def test_what_was_made_is_not_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imports: bool
+) -> None:
+    """Where nothing was imported it may be garbage of what ran before."""
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"made_for_{imports}".lower()
+    (tmp_path / f"{name}.py").touch()
     before = gc.get_freeze_count()
     with importing():
         made = [[number] for number in range(1000)]
+        if imports:
+            importlib.import_module(name)
     try:
-        assert gc.get_freeze_count() >= before + len(made)
+        assert (gc.get_freeze_count() >= before + len(made)) is imports
     finally:
         gc.unfreeze()
