@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retis_py.cli.importing import importing
+from retis_py.cli.main import main
 
 
 def test_off_meanwhile() -> None:
@@ -38,3 +39,11 @@ def test_what_was_made_is_not_looked_through(
         assert (gc.get_freeze_count() >= before + len(made)) is imports
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.usefixtures("capsys")
+def test_garbage_of_a_command_is_collected_though_another_one_follows() -> None:
+    main(["profile", "list"])
+    frozen = gc.get_freeze_count()
+    main(["profile", "list"])
+    assert gc.get_freeze_count() <= frozen

@@ -1,6 +1,5 @@
 """The command ``retis``: global options, lazy commands, logging, and the edge for errors."""
 
-import gc
 import json
 import logging
 import os
@@ -396,11 +395,3 @@ def test_table_holds_click_commands_only(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(COMMANDS, "odd", LazyCommand("os:getcwd", ""))
     with pytest.raises(AssertionError):
         main_module.cli.get_command(click.Context(cli), "odd")
-
-
-@pytest.mark.usefixtures("capsys")
-def test_garbage_of_a_command_is_collected_though_another_one_follows() -> None:
-    main(["profile", "list"])
-    frozen = gc.get_freeze_count()
-    main(["profile", "list"])
-    assert gc.get_freeze_count() <= frozen
