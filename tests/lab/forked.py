@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -168,6 +169,8 @@ def _become_retis(
         code = importlib.import_module("retis_compiled_by_host").run()
     except SystemExit as end:
         code = end.code
+    except BaseException:  # as Python would; tests look for it
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
