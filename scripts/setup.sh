@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 
 # What retis runs on, what the demo sends with, and the virtual environment.
 packages="python3-bpfcc libbpf1 libpcap0.8 python3-venv iproute2 iputils-ping ca-certificates"
-# What the tests use beside.
-packages="$packages nftables conntrack tcpdump tshark bpftool bash-completion zsh fish groff-base"
+# What the tests use beside; netbase has the protocols' names that nft shows.
+packages="$packages nftables conntrack tcpdump tshark bpftool bash-completion zsh fish groff-base netbase"
 # python-libpcap is compiled on installation.
 packages="$packages gcc libc6-dev python3-dev libpcap-dev"
 # virtme-ng and what it calls; udev makes the guest's serial ports appear by name.

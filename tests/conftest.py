@@ -1,4 +1,4 @@
-"""For all tests: what they generate, and where retis keeps what it compiles.
+"""For all tests: how they are started, what they generate, where retis keeps what it compiles.
 
 In CI generated data are the same in every run, elsewhere others each time. Programs are kept for
 the session, in a folder of its own: each is compiled once, which takes seconds on emulated CPUs,
@@ -6,17 +6,35 @@ and none comes from an earlier session, which would hide that it no longer compi
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from lab.open_checkout import open_checkout
 from retis_py import compiled
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("repeatable")
+
+
+def pytest_configure() -> None:
+    """Have tests see the same wherever the checkout is, and however they are started."""
+    # A shell has it ignored in what it starts with "&", and so would be what tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.geteuid() == 0:
+        try:
+            open_checkout()
+        except OSError as error:
+            pytest.exit(
+                f"tests run retis as another user, who cannot enter the checkout: {error}:"
+                " move it to where all users may go, to /srv for example",
+                returncode=1,
+            )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,6 +39,6 @@ def target() -> Target:
         plain = _COMMENT.sub("", code)
         assert "/" not in plain, code
         assert _CODE.fullmatch(plain), code
-        assert code.count("{") == code.count("}"), code
+        assert plain.count("{") == plain.count("}"), code
 
     return Target(check, SEEDS, [word.encode() for word in _WORDS], max_length=300)

@@ -125,7 +125,7 @@ def batch(lines: Sequence[str], ns: str | None = None) -> None:
     Starting a program is what takes time under emulated CPUs.
     """
     command = ["ip", *(["-n", ns] if ns else []), "-batch", "-"]
-    _run(command, check=True, timeout=30.0, text="\n".join(lines) + "\n")
+    _run(command, text="\n".join(lines) + "\n")
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
@@ -134,10 +134,14 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 15.0) 
     The default suits emulated CPUs, where starting a program takes a second.
     """
     deadline = time.monotonic() + timeout
-    while not condition():
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return
         if time.monotonic() > deadline:
             raise LabError(f"waited {timeout} s in vain for {what}")
-        time.sleep(0.02)
+        # A condition that starts programs leaves the CPU as long to what it waits for.
+        time.sleep(max(0.02, time.monotonic() - asked))
 
 
 @contextmanager
@@ -173,12 +177,12 @@ def _configuration(host: Host, other: Host, *, ipv6: bool, neighbours: bool) -> 
 
 
 def _is_up(host: Host) -> bool:
-    shown = _run(["ip", "-n", host.ns, "link", "show", "dev", host.dev], check=True, timeout=30.0)
+    shown = _run(["ip", "-n", host.ns, "link", "show", "dev", host.dev])
     return "state UP" in shown.stdout
 
 
 def _run(
-    command: list[str], *, check: bool, timeout: float, text: str = ""
+    command: list[str], *, check: bool = True, timeout: float = 30.0, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
     # With input, if only none: a command in a namespace shall not read the test runner's.
     result = subprocess.run(

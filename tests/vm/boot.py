@@ -30,9 +30,17 @@ from vm import cache, compile_service, kernels, openvswitch  # noqa: E402
 BOOT_FAILED = 255  # vng's exit code for a guest that never got to the command
 TIMED_OUT = 124  # as of timeout(1)
 
-# Each measured to shorten the boot (reference/kernel-lab.md); -cpu max, vng's own, fails at times.
-KERNEL_OPTIONS = ("cryptomgr.notests", "mitigations=off")
-QEMU_OPTIONS = "-cpu qemu64,-svm"
+# Each measured to save time (the first two: reference/kernel-lab.md). The emulator translates code
+# anew wherever it is mapped, so that programs at chosen addresses take up to three times as long to
+# start.
+KERNEL_OPTIONS = ("cryptomgr.notests", "mitigations=off", "norandmaps")
+# -cpu max, vng's own, fails at times. Each of vng's six serial devices has the emulator wait for 64
+# queues; with the two ports that they use it takes a third of the time in the host's kernel.
+QEMU_OPTIONS = "-cpu qemu64,-svm -global virtio-serial-device.max_ports=2"
+
+# What the machine's packages have each Python do at its start: half a second of it in a guest,
+# which takes them out of its own layer over /usr.
+_HOOKS = "/usr/lib/python3/dist-packages/*.pth /usr/local/lib/python3*/dist-packages/*.pth"
 
 # vng and the programs it calls, installed beside this Python; and modprobe.
 _SEARCH_PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -89,6 +97,7 @@ def _write_script(guest: Guest, command: Sequence[str], environment: dict[str, s
     lines = [
         *exports,
         'mkdir -p "$HOME"',
+        f"rm -f {_HOOKS}",
         f"cd {shlex.quote(str(ROOT))} || exit 1",
         ': > "$RETIS_VM_OUT/started"',
         f"exec {shlex.join(command)}",

@@ -110,7 +110,10 @@ def _newest_offered(series: str) -> str:
     names = {word.removeprefix("linux-image-") for word in found}
     versions = [name for name in names if _version_pattern(series).fullmatch(name)]
     if not versions:
-        raise FetchError(f"apt offers no kernel {series} for {ARCHITECTURE}; run 'apt-get update'")
+        raise FetchError(
+            f"apt offers no kernel {series} for {ARCHITECTURE}: is Debian 12's security archive"
+            " (bookworm-security), where newer ones come from, among its sources?"
+        )
     return max(versions, key=_sort_key)
 
 
