@@ -203,8 +203,9 @@ def test_killed(link: netns.Pair, tmp_path: Path, traces: Traces, who: str) -> N
     command = "sleep 600 & sleep 601; true"
     with collecting(traces, "--decoders", "2", "-o", path, "--cmd", command) as running:
         retis = running.process.pid
-        wait_until(lambda: len(children_of(retis)) == 2, "the command")
-        [decoder] = [pid for pid in children_of(retis) if "retis_py" in command_line(pid)]
+        wait_until(lambda: len(children_of(retis)) == 2, "the command's process")
+        wait_until(lambda: len(running_as(retis, "retis_py")) == 1, "the command")
+        [decoder] = running_as(retis, "retis_py")
         with stopped(decoder):
             send(link, 5000)
         wait_until(lambda: len(children_of(decoder)) == 2, "helpers")
@@ -242,6 +243,11 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
+def running_as(parent: int, words: str) -> list[int]:
+    """The children with these words in their command line: one just forked has its parent's."""
+    return [pid for pid in children_of(parent) if words in command_line(pid)]
+
+
 def end_command(traces: Traces) -> None:
     """Nobody was left who could have."""
     left = traces.processes()
@@ -263,7 +269,8 @@ def test_killed_while_it_compiles(tmp_path: Path, traces: Traces, who: str) -> N
         # The one that compiles, and the one that decodes, which removes the spool.
         wait_until(lambda: len(children_of(process.pid)) == 2, "both processes", 20)
         assert spool.exists()
-        [compiler] = [pid for pid in children_of(process.pid) if "child.py" in command_line(pid)]
+        wait_until(lambda: len(running_as(process.pid, "child.py")) == 1, "the compiler", 20)
+        [compiler] = running_as(process.pid, "child.py")
         with stopped(compiler):
             victim = compiler if who == "compiling" else process.pid
             os.kill(victim, signal.SIGKILL)
