@@ -217,11 +217,12 @@ def is_same(one: Seen, later: Seen) -> bool:
     """Whether both show the same packet.
 
     TCP sends again what is not acknowledged yet: of a large packet of which a part was, the rest,
-    from the same memory; what was cut off its end it sends as another one.
+    from the same memory. The receiver may still have the whole.
     """
     if one.packet != later.packet or one.stream is None or later.stream is None:
         return one.packet == later.packet and one.stream == later.stream
-    return (later.stream[0] - one.stream[0]) % 2**32 < one.stream[1]
+    ahead = later.stream[0] - one.stream[0]
+    return ahead % 2**32 < one.stream[1] or -ahead % 2**32 < later.stream[1]
 
 
 # The kernel's maps
