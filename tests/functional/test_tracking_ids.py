@@ -32,7 +32,6 @@ PACKETS = 2_000 if EMULATED else 100_000
 PINGS, DATAGRAMS = PACKETS * 3 // 10, PACKETS * 3 // 10
 STREAM_BYTES = PACKETS * 200  # for each of two connections
 HELD = 5  # datagrams that stay in a socket's queue
-ATTEMPTS = 4  # where the kernel hides what it does from programs at times
 QUIET = 70.0  # s
 DRAINED, HOLDING, STREAM = 4001, 4002, 4003  # ports
 NEVER_AGAIN = "skb_free_head"  # the last of a packet's data, net/core/skbuff.c
@@ -97,9 +96,7 @@ def link() -> Iterator[Link]:
 @pytest.fixture(scope="module")
 def traced(link: Link) -> Traced:
     found = trace(link)
-    for _ in range(ATTEMPTS - 1):
-        if not (hides_process_1() and is_spoiled(found)):
-            break
+    if hides_process_1() and is_spoiled(found):
         found = trace(link)
     return found
 
