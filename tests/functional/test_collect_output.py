@@ -233,11 +233,12 @@ def test_a_second_signal_ends_it_at_once(
 ) -> None:
     """The first one waits for a command that does not want to end."""
     alive = tmp_path / "alive"
-    alive.touch()
-    command = f"trap '' INT TERM; while [ -e {alive} ]; do sleep 0.1; done"
+    command = f"trap '' INT TERM; touch {alive}; while [ -e {alive} ]; do sleep 0.1; done"
     arguments = ["collect", *PROBE, "-o", str(tmp_path / "events"), "--cmd", command]
     with cli.background(*arguments) as running:
         process = running.process
+        # The command starts after the ready file is there: until its trap is set a signal ends it.
+        wait_until(alive.exists, "the command's trap")
         process.send_signal(number)
         wait_until(lambda: not is_caught(process.pid, number), "the first signal to be handled")
         process.send_signal(number)
