@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from lab.spooled import (
     send,
     stopped,
     times,
+    wait_for_received,
 )
 
 pytestmark = [
@@ -39,14 +39,14 @@ HELPED = (*PROBE, "--decoders", "3")
 
 def test_same_events_in_the_same_order(link: netns.Pair, tmp_path: Path) -> None:
     """A copy of the spool, decoded by one process, is what the others are compared with."""
-    path, copy = tmp_path / "events", tmp_path / "copy"
+    path, spool, copy = tmp_path / "events", tmp_path / "events.spool", tmp_path / "copy"
     with cli.background("collect", *HELPED, "-o", path) as running:
         decoder = decoder_of(running.process)
         assert not children_of(decoder)
         with stopped(decoder):
             send(link, 30_000)
-            time.sleep(0.2)
-            shutil.copy(path.with_name("events.spool"), copy)
+            wait_for_received(spool, 30_000)
+            shutil.copy(spool, copy)
         wait_until(lambda: len(children_of(decoder)) == 3, "helpers")
         helpers = children_of(decoder)
         result = running.stop()
@@ -125,7 +125,7 @@ def test_drainer_is_killed(link: netns.Pair, tmp_path: Path) -> None:
         decoder = decoder_of(running.process)
         with stopped(decoder):
             send(link, 30_000)
-            time.sleep(0.2)
+            wait_for_received(path.with_name("events.spool"), 30_000)
             assert running.stop(signal.SIGKILL).exit_code == -signal.SIGKILL
         wait_until(lambda: is_gone(decoder), "the decoder's end")
     events = load(path)

@@ -32,6 +32,7 @@ from lab.spooled import (
     of_spool,
     send,
     stopped,
+    wait_for_received,
 )
 
 pytestmark = [
@@ -211,7 +212,7 @@ def test_killed(link: netns.Pair, tmp_path: Path, traces: Traces, who: str) -> N
         wait_until(lambda: len(children_of(decoder)) == 2, "helpers")
         with stopped(decoder):
             send(link, 5000)
-            time.sleep(0.1)  # for the last ones to be fetched
+            wait_for_received(spool, 10_000)
             victims = {
                 "collecting": [retis],
                 "decoding": [decoder],

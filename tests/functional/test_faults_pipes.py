@@ -13,9 +13,10 @@ import pytest
 
 from lab import netns
 from lab.emulation import fast_machine_only
-from lab.faults import RETIS, assert_file, assert_said, caught, settled
+from lab.faults import RETIS, assert_file, assert_said, settled, waits_for_decoder
 from lab.leftovers import Traces
 from lab.netns import wait_until
+from lab.shell_job import HEEDS_HANG_UPS
 from lab.spooled import (
     PROBE,
     assert_all,
@@ -26,6 +27,7 @@ from lab.spooled import (
     send,
     stopped,
     times,
+    wait_for_received,
 )
 
 pytestmark = [
@@ -46,7 +48,7 @@ def into_pipe(
     words = ["collect", *PROBE, "--format", "single-line", *map(str, arguments)]
     with (tmp_path / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*RETIS, *words, "--ready-file", str(ready)],
+            [*HEEDS_HANG_UPS, *RETIS, *words, "--ready-file", str(ready)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr if errors is None else errors,
@@ -94,11 +96,6 @@ def test_reader_that_never_reads(link: netns.Pair, tmp_path: Path, traces: Trace
         traces.assert_none()
 
 
-def waits_for_decoder(pid: int) -> bool:
-    """Whether the end of the capture is over: SIGINT is handled again, SIGHUP ignored."""
-    return caught(pid, signal.SIGINT) and not caught(pid, signal.SIGHUP)
-
-
 def test_reader_that_never_reads_and_killed(
     link: netns.Pair, tmp_path: Path, traces: Traces
 ) -> None:
@@ -106,7 +103,7 @@ def test_reader_that_never_reads_and_killed(
     path, spool = tmp_path / "events", tmp_path / "events.spool"
     with into_pipe(traces, tmp_path, "-o", path, "--print") as process:
         send(link, 10_000)
-        time.sleep(0.2)
+        wait_for_received(spool, 10_000)
         process.kill()
         process.wait()
         assert traces.processes()

@@ -3,7 +3,6 @@
 import os
 import resource
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from lab.spooled import (
     of_spool,
     send,
     stopped,
+    wait_for_received,
 )
 
 pytestmark = [
@@ -130,9 +130,9 @@ def test_spool_is_damaged(link: netns.Pair, tmp_path: Path, traces: Traces) -> N
     path, spool = tmp_path / "events", tmp_path / "events.spool"
     with collecting(traces, "--decoders", "0", "-o", path) as running:
         with stopped(decoder_of(running.process)):
-            for _ in range(40):  # apart, or much of it might be one chunk
+            for count in range(250, 10_001, 250):  # apart, or much of it might be one chunk
                 send(link, 250)
-                time.sleep(0.02)
+                wait_for_received(spool, count)
             with spool.open("r+b") as file:
                 file.seek(spool.stat().st_size // 2)
                 file.write(bytes(4096))

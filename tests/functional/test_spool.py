@@ -17,7 +17,9 @@ import pytest
 
 from lab import cli, netns
 from lab.emulation import fast_machine_only
+from lab.faults import waits_for_decoder
 from lab.netns import wait_until
+from lab.shell_job import HEEDS_HANG_UPS
 from lab.spooled import (
     PROBE,
     assert_all,
@@ -30,6 +32,7 @@ from lab.spooled import (
     send,
     stopped,
     times,
+    wait_for_received,
 )
 from lab.terminal import on_terminal
 
@@ -242,7 +245,7 @@ def test_drainer_is_killed(link: netns.Pair, tmp_path: Path) -> None:
         decoder = decoder_of(running.process)
         with stopped(decoder):
             send(link, 30_000)
-            time.sleep(0.2)
+            wait_for_received(path.with_name("events.spool"), 30_000)
             assert running.stop(signal.SIGKILL).exit_code == -signal.SIGKILL
         wait_until(lambda: is_gone(decoder), "the decoder's end")
         said = running.output()
@@ -255,22 +258,22 @@ def test_drainer_is_killed(link: netns.Pair, tmp_path: Path) -> None:
 
 def test_both_are_killed(link: netns.Pair, tmp_path: Path) -> None:
     """As when the machine stops."""
-    path = tmp_path / "events"
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
     with cli.background("collect", *PROBE, "-o", path) as running:
         decoder = decoder_of(running.process)
         send(link, 1000)
         with stopped(decoder):
             send(link, 30_000)
-            time.sleep(0.2)
+            wait_for_received(spool, 31_000)
             running.stop(signal.SIGKILL)
             os.kill(decoder, signal.SIGKILL)
     wait_until(lambda: is_gone(decoder), "the decoder's end")
-    assert_all(link, load(path), of_spool(tmp_path / "events.spool"), 31_000)
+    assert_all(link, load(path), of_spool(spool), 31_000)
 
 
 def test_decoding_at_the_end_can_be_interrupted(link: netns.Pair, tmp_path: Path) -> None:
     path, spool = tmp_path / "events", tmp_path / "events.spool"
-    with cli.background("collect", *PROBE, "-o", path) as running:
+    with cli.background("collect", *PROBE, "-o", path, prefix=HEEDS_HANG_UPS) as running:
         decoder, process = decoder_of(running.process), running.process
         with stopped(decoder):
             send(link, 30_000)
@@ -282,14 +285,6 @@ def test_decoding_at_the_end_can_be_interrupted(link: netns.Pair, tmp_path: Path
     assert re.search(r"decoding was interrupted: [\d,]+ of [\d,]+ event\(s\) are in", result.stderr)
     assert "Traceback" not in result.stderr
     assert_all(link, load(path), of_spool(spool), 30_000)
-
-
-def waits_for_decoder(pid: int) -> bool:
-    """Whether a process handles SIGINT again, after the first one."""
-    time.sleep(0.5)
-    status = Path(f"/proc/{pid}/status").read_text()
-    [caught] = re.findall(r"^SigCgt:\s+(\w+)$", status, re.MULTILINE)
-    return bool(int(caught, 16) >> (signal.SIGINT - 1) & 1)
 
 
 def test_progress_of_decoding_on_a_terminal(link: netns.Pair, tmp_path: Path) -> None:

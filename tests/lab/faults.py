@@ -1,6 +1,7 @@
 """A collection to which something happens, and what is looked at afterwards."""
 
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ def caught(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     [mask] = re.findall(r"^SigCgt:\s+(\w+)$", status, re.MULTILINE)
     return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def waits_for_decoder(pid: int) -> bool:
+    """Whether the end of the capture is over: SIGINT is handled again, SIGHUP ignored."""
+    return caught(pid, signal.SIGINT) and not caught(pid, signal.SIGHUP)
 
 
 def settled(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lab import cli, netns
 from lab.collection import namespace_number, sender
+from retis_py.collect.spool_format import Control
 
 # A port that is only ours, so that nothing else on the machine counts, the same tests run by
 # somebody else neither; few, so that programs come from the cache. And nobody answers.
@@ -35,6 +36,13 @@ def quiet_link() -> Iterator[netns.Pair]:
 def send(link: netns.Pair, count: int) -> None:
     words = sender(link.left, "udp-many", link.right.ip4, PORT, 200, count)
     subprocess.run(shlex.split(words), check=True)
+
+
+def wait_for_received(spool: Path, count: int) -> None:
+    """Wait until a collection has moved so many events to its spool."""
+    with spool.open("rb") as file:
+        control = Control(file.fileno(), writable=False)
+        netns.wait_until(lambda: control.received >= count, f"{count} events in the spool")
 
 
 def decoder_of(process: subprocess.Popen[bytes]) -> int:
