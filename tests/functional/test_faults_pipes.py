@@ -13,7 +13,7 @@ import pytest
 
 from lab import netns
 from lab.emulation import fast_machine_only
-from lab.faults import RETIS, assert_file, assert_said, settled, waits_for_decoder
+from lab.faults import RETIS, assert_file, assert_said, waits_for_decoder
 from lab.leftovers import Traces
 from lab.netns import wait_until
 from lab.shell_job import HEEDS_HANG_UPS
@@ -27,6 +27,7 @@ from lab.spooled import (
     send,
     stopped,
     times,
+    wait_for_decoded,
     wait_for_received,
 )
 
@@ -148,7 +149,7 @@ def test_messages_that_nobody_reads(link: netns.Pair, tmp_path: Path, traces: Tr
             fill(process.pid)
             with stopped(decoder_of(process)):
                 send(link, 20_000)
-            wait_until(lambda: settled(path), "the decoder to go on", 10)
+            wait_for_decoded(path.with_name("events.spool"))
             begin = time.monotonic_ns()
             send(link, 100)
 

@@ -9,7 +9,7 @@ import pytest
 
 from lab import netns
 from lab.emulation import fast_machine_only
-from lab.faults import RETIS, assert_file, assert_said, collecting, error_of, settled
+from lab.faults import RETIS, assert_file, assert_said, collecting, error_of
 from lab.leftovers import Traces
 from lab.memory import memory_limit
 from lab.netns import wait_until
@@ -22,6 +22,7 @@ from lab.spooled import (
     of_spool,
     send,
     stopped,
+    wait_for_decoded,
     wait_for_received,
 )
 
@@ -62,7 +63,7 @@ def test_out_of_address_space_at_the_start(tmp_path: Path, traces: Traces) -> No
 
 def test_no_memory_for_helpers(link: netns.Pair, tmp_path: Path, traces: Traces) -> None:
     """The decoding process gets no more than it has: it does without, however much is waiting."""
-    path = tmp_path / "events"
+    path, spool = tmp_path / "events", tmp_path / "events.spool"
     with collecting(traces, "--decoders", "2", "-o", path) as running:
         decoder = decoder_of(running.process)
         send(link, 100)
@@ -70,7 +71,8 @@ def test_no_memory_for_helpers(link: netns.Pair, tmp_path: Path, traces: Traces)
         with stopped(decoder):
             resource.prlimit(decoder, resource.RLIMIT_AS, (1 << 20, 1 << 20))
             send(link, 40_000)
-        wait_until(lambda: settled(path), "the decoder", 20)
+        wait_for_received(spool, 40_100)
+        wait_for_decoded(spool)
         assert not children_of(decoder)
         result = running.stop()
     assert_said(result.stderr, 40_100)

@@ -32,6 +32,7 @@ from lab.spooled import (
     send,
     stopped,
     times,
+    wait_for_decoded,
     wait_for_received,
 )
 from lab.terminal import on_terminal
@@ -90,8 +91,7 @@ def test_limit_of_the_spool(link: netns.Pair, tmp_path: Path) -> None:
             send(link, 30_000)
             size = path.with_name("events.spool").stat()
             assert size.st_blocks * 512 <= (1 << 20) + 16384
-        wait_until(lambda: len(path.read_bytes()) > 1 << 20, "the decoder to go on")
-        time.sleep(0.3)
+        wait_for_decoded(path.with_name("events.spool"))
         send(link, 1000)
         result = running.stop()
     assert result.exit_code == 0, result.stderr
@@ -115,7 +115,7 @@ def test_disk_full_during_the_spool(link: netns.Pair, disk: Path) -> None:
         with stopped(decoder_of(running.process)):
             send(link, 10_000)
         large.unlink()
-        time.sleep(0.5)
+        wait_for_decoded(path.with_name("events.spool"))
         send(link, 100)
         result = running.stop()
     assert result.exit_code == 0, result.stderr

@@ -3,7 +3,6 @@
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +61,3 @@ def caught(pid: int, number: int) -> bool:
 def waits_for_decoder(pid: int) -> bool:
     """Whether the end of the capture is over: SIGINT is handled again, SIGHUP ignored."""
     return caught(pid, signal.SIGINT) and not caught(pid, signal.SIGHUP)
-
-
-def settled(path: Path) -> bool:
-    """Whether a file has not grown for a while."""
-    size = path.stat().st_size
-    time.sleep(0.3)
-    return size == path.stat().st_size

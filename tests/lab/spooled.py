@@ -45,6 +45,17 @@ def wait_for_received(spool: Path, count: int) -> None:
         netns.wait_until(lambda: control.received >= count, f"{count} events in the spool")
 
 
+def wait_for_decoded(spool: Path) -> None:
+    """Wait until a collection has decoded all that it has received, and has room again."""
+    with spool.open("rb") as file:
+        control = Control(file.fileno(), writable=False)
+
+        def is_done() -> bool:
+            return control.events == control.received and not control.blocked
+
+        netns.wait_until(is_done, "the decoder", 30)
+
+
 def decoder_of(process: subprocess.Popen[bytes]) -> int:
     """The child that decodes."""
     [decoder] = children_of(process.pid)
