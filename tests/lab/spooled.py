@@ -53,7 +53,7 @@ def wait_for_decoded(spool: Path) -> None:
         def is_done() -> bool:
             return control.events == control.received and not control.blocked
 
-        netns.wait_until(is_done, "the decoder", 30)
+        netns.wait_until(is_done, "the decoder", 60)
 
 
 def decoder_of(process: subprocess.Popen[bytes]) -> int:
