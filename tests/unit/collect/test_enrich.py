@@ -101,7 +101,7 @@ def test_neither_seeing_nor_polling_waits() -> None:
         for number in range(5 * WAITING_LIMIT):
             enricher.see(lookup(number))
             enricher.poll()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < WAITING_LIMIT * 0.3 / 10
         enricher.finish()
 
 
@@ -112,8 +112,9 @@ def test_the_end_waits_for_what_can_be_asked(caplog: pytest.LogCaptureFixture) -
             enricher.see(lookup(number))
         started = time.monotonic()
         events = enricher.finish()
-        assert LAST_CHANCE - 0.1 < time.monotonic() - started < LAST_CHANCE + 0.6
-        assert len(server.requests) <= 20 * LAST_CHANCE + 1
+        took = time.monotonic() - started
+        assert LAST_CHANCE - 0.1 < took < 4  # s, of 5 that all would take
+        assert len(server.requests) <= 20 * took + 1
         assert len(events) >= 10
         count = f"{len(events)} flow(s) of Open vSwitch described; {100 - len(events)} not asked"
     [record] = [r for r in caplog.records if "described" in r.getMessage()]
@@ -122,12 +123,12 @@ def test_the_end_waits_for_what_can_be_asked(caplog: pytest.LogCaptureFixture) -
 
 
 def test_the_end_does_not_wait_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with enriching() as (enricher, _), caplog.at_level(logging.INFO):
+    with enriching(last_chance=60) as (enricher, _), caplog.at_level(logging.INFO):
         enricher.see(lookup(1))
         assert len(polled(enricher, 1)) == 1
         started = time.monotonic()
         assert enricher.finish() == []
-        assert time.monotonic() - started < 0.2
+        assert time.monotonic() - started < 30
     assert caplog.records[-1].getMessage() == "1 flow(s) of Open vSwitch described"
     assert caplog.records[-1].levelno == logging.INFO
 
@@ -156,7 +157,7 @@ def test_daemon_that_hangs_at_the_end() -> None:
             time.sleep(0.01)
         started = time.monotonic()
         assert enricher.finish() == []
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4  # s, of 5 that a daemon may take
 
 
 def test_more_than_can_wait(caplog: pytest.LogCaptureFixture) -> None:
