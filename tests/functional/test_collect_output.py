@@ -16,6 +16,7 @@ import pytest
 from lab import capabilities, cli, netns
 from lab.collection import Collection, collect, interface_index, namespace_number, read, sender
 from lab.emulation import fast_machine_only
+from lab.faults import caught
 from lab.netns import wait_until
 from lab.terminal import on_terminal
 
@@ -240,17 +241,10 @@ def test_a_second_signal_ends_it_at_once(
         # The command starts after the ready file is there: until its trap is set a signal ends it.
         wait_until(alive.exists, "the command's trap")
         process.send_signal(number)
-        wait_until(lambda: not is_caught(process.pid, number), "the first signal to be handled")
+        wait_until(lambda: not caught(process.pid, number), "the first signal to be handled")
         process.send_signal(number)
         assert running.wait(3).exit_code == -number
     alive.unlink()
-
-
-def is_caught(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [caught] = re.findall(r"^SigCgt:\s+(\w+)$", status, re.MULTILINE)
-    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_nothing_of_the_command_is_left(link: netns.Pair, tmp_path: Path) -> None:

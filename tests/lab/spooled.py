@@ -38,22 +38,24 @@ def send(link: netns.Pair, count: int) -> None:
     subprocess.run(shlex.split(words), check=True)
 
 
+def control_of(spool: Path) -> Control:
+    """How far a running collection is."""
+    with spool.open("rb") as file:
+        return Control(file.fileno(), writable=False)
+
+
 def wait_for_received(spool: Path, count: int) -> None:
     """Wait until a collection has moved so many events to its spool."""
-    with spool.open("rb") as file:
-        control = Control(file.fileno(), writable=False)
-        netns.wait_until(lambda: control.received >= count, f"{count} events in the spool")
+    control = control_of(spool)
+    netns.wait_until(lambda: control.received >= count, f"{count} events in the spool")
 
 
 def wait_for_decoded(spool: Path) -> None:
     """Wait until a collection has decoded all that it has received, and has room again."""
-    with spool.open("rb") as file:
-        control = Control(file.fileno(), writable=False)
-
-        def is_done() -> bool:
-            return control.events == control.received and not control.blocked
-
-        netns.wait_until(is_done, "the decoder", 60)
+    control = control_of(spool)
+    netns.wait_until(
+        lambda: control.events == control.received and not control.blocked, "the decoder", 60
+    )
 
 
 def decoder_of(process: subprocess.Popen[bytes]) -> int:
