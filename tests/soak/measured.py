@@ -6,9 +6,11 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from retis_py.collect.compiled import MapDefinition
 from retis_py.collect.maps import Map, MapType
+from retis_py.collect.spool_format import FIRST_CHUNK, Control
 from retis_py.kernel import libbpf
 
 TRACKED = "tracked_packets"
@@ -36,15 +38,35 @@ def descriptors(pid: int) -> int:
     return len([*Path(f"/proc/{pid}/fd").iterdir()])
 
 
-def spool_size(pid: int) -> int:
-    """Bytes that the spool takes on disk; what was given back does not count."""
+class SpoolSize(NamedTuple):
+    """Bytes that the spool takes on disk, as far as they are not decoded, and as they are.
+
+    What is decoded is given back 8 MiB at a time: some cycles of the load, now and then a whole
+    number of them, so that the two together drift where neither does.
+    """
+
+    waiting: int
+    decoded: int
+
+
+def spool_size(pid: int) -> SpoolSize:
+    """The spool of the collection ``pid``."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):
-            with descriptor.open("rb") as file:
-                if os.pread(file.fileno(), 8, 0) != b"RETSPOOL":
-                    continue
-            return descriptor.stat().st_blocks * 512
-    return 0
+        with suppress(OSError), descriptor.open("rb") as file:
+            if os.pread(file.fileno(), 8, 0) == b"RETSPOOL":
+                return _spool_size(file.fileno())
+    return SpoolSize(0, 0)
+
+
+def _spool_size(fd: int) -> SpoolSize:
+    control = Control(fd, writable=False)
+    while True:
+        freed = control.freed
+        on_disk = os.fstat(fd).st_blocks * 512
+        decoded = control.decoded.unread - FIRST_CHUNK - freed
+        if freed == control.freed:
+            # While it is being given back the room is there before the word of it.
+            return SpoolSize(max(0, on_disk - decoded), decoded)
 
 
 class TrackedPackets:

@@ -59,6 +59,8 @@ _MIB = 1 << 20
 # What may be there more at the end of the second half than at its begin without being a trend.
 _SHORT = 600.0  # s: until then Python and the kernel are still warming up
 _ALLOWED = {"resident": _MIB // 8, "descriptors": 0, "entries": 64, "spool": _MIB // 4}
+# Eight are given back at once, behind what was being decoded then.
+_DECODED_AT_MOST = 12 * _MIB
 _ALLOWED_AT_FIRST = _ALLOWED | {"resident": 2 * _MIB, "spool": _MIB}
 
 
@@ -67,6 +69,7 @@ class Series:
     """Values by the second, by what was measured of whom."""
 
     values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    most_decoded: int = 0  # bytes of the spool
 
     def add(self, what: str, whom: str, value: float) -> None:
         """Add one."""
@@ -238,7 +241,9 @@ def _take(pid: int, series: Series) -> None:
     for each, name in processes(pid).items():
         series.add("resident", name, resident(each))
         series.add("descriptors", name, descriptors(each))
-    series.add("spool", "on disk", spool_size(pid))
+    spool = spool_size(pid)
+    series.add("spool", "not decoded", spool.waiting)
+    series.most_decoded = max(series.most_decoded, spool.decoded)
 
 
 def _packets(network: Network) -> int:
@@ -296,6 +301,9 @@ def _rising(series: Series, seconds: float) -> Iterator[str]:
         )
         if trend.rises(allowed[what]):
             yield f"{what}, {whom}: rises by {trend.slope:.2f} % an hour"
+    print(f"{'spool':<12}{'decoded':<17}{series.most_decoded:>14,.0f} at most")
+    if series.most_decoded > _DECODED_AT_MOST:
+        yield f"spool: {series.most_decoded:,} bytes are decoded and not given back"
 
 
 def _parse_arguments() -> argparse.Namespace:
