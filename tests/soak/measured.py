@@ -41,8 +41,8 @@ def descriptors(pid: int) -> int:
 class SpoolSize(NamedTuple):
     """Bytes that the spool takes on disk, as far as they are not decoded, and as they are.
 
-    What is decoded is given back 8 MiB at a time: some cycles of the load, now and then a whole
-    number of them, so that the two together drift where neither does.
+    What is decoded is given back 8 MiB at a time, some cycles of the load: a saw that beats with
+    them, so that means of cycles may drift for minutes where nothing grows.
     """
 
     waiting: int
