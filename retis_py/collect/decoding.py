@@ -326,8 +326,11 @@ class Decoding:
             self._channel.send(Enough())
 
     def _free(self, end: int) -> None:
+        """Give back the pages before ``end``, apart from those with a description."""
+        end -= end % PAGE  # the rest of that page goes with the next ones
+        end = min([end, *(kept[0] for kept in self._kept if kept[1] > end)])
         between = [kept for kept in self._kept if kept[1] <= end]
-        self._kept = [kept for kept in self._kept if kept[1] > end]
+        self._kept = self._kept[len(between) :]
         bounds = [self._freed_to, *chain(*between), end]
         self._freed_to = end
         freed = 0
@@ -341,7 +344,7 @@ class Decoding:
                 log.debug("the spool's limit is for the whole file: %s", error.strerror)
                 self._punch_at = 1 << 62
                 break
-            freed += stop - start
+            freed += last - first
         self._control.freed += freed
 
     def _is_over(self) -> bool:

@@ -4,10 +4,11 @@ import ctypes
 import json
 import os
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from lab.netns import LabError
 from retis_py.collect.compiled import MapDefinition
 from retis_py.collect.maps import Map, MapType
 from retis_py.collect.spool_format import FIRST_CHUNK, Control
@@ -41,32 +42,52 @@ def descriptors(pid: int) -> int:
 class SpoolSize(NamedTuple):
     """Bytes that the spool takes on disk, as far as they are not decoded, and as they are.
 
-    What is decoded is given back 8 MiB at a time, some cycles of the load: a saw that beats with
-    them, so that means of cycles may drift for minutes where nothing grows.
+    What is decoded is given back 8 MiB at a time.
     """
 
     waiting: int
     decoded: int
 
 
-def spool_size(pid: int) -> SpoolSize:
+class WatchedSpool:
     """The spool of the collection ``pid``."""
+
+    def __init__(self, pid: int) -> None:
+        self._file = _spool_of(pid)
+        self._control = Control(self._file.fileno(), writable=False)
+
+    def is_decoded(self) -> bool:
+        """Whether all that it was given is."""
+        return self._control.events == self._control.received and not self._control.blocked
+
+    def not_decoded(self) -> int:
+        """How many events wait."""
+        return self._control.received - self._control.events
+
+    def size(self) -> SpoolSize:
+        """What it takes now."""
+        control = self._control
+        while True:
+            freed = control.freed
+            on_disk = os.fstat(self._file.fileno()).st_blocks * 512
+            decoded = control.decoded.unread - FIRST_CHUNK - freed
+            if freed == control.freed:
+                # While it is being given back the room is there before the word of it.
+                return SpoolSize(max(0, on_disk - decoded), decoded)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+
+def _spool_of(pid: int) -> BinaryIO:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError), descriptor.open("rb") as file:
+        with suppress(OSError), ExitStack() as opened:
+            file = opened.enter_context(descriptor.open("rb"))
             if os.pread(file.fileno(), 8, 0) == b"RETSPOOL":
-                return _spool_size(file.fileno())
-    return SpoolSize(0, 0)
-
-
-def _spool_size(fd: int) -> SpoolSize:
-    control = Control(fd, writable=False)
-    while True:
-        freed = control.freed
-        on_disk = os.fstat(fd).st_blocks * 512
-        decoded = control.decoded.unread - FIRST_CHUNK - freed
-        if freed == control.freed:
-            # While it is being given back the room is there before the word of it.
-            return SpoolSize(max(0, on_disk - decoded), decoded)
+                opened.pop_all()
+                return file
+    raise LabError(f"process {pid} has no spool")
 
 
 class TrackedPackets:

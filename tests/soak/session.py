@@ -5,9 +5,12 @@
 Where the kernel has kprobes, functions are probed too, and where it has Open vSwitch's datapath and
 there is a daemon with USDT probes, the load passes through it, followed (--ovs-track).
 
-Each cycle of five seconds has a pause, two rates, a burst, connections and drops; in every fourth
-the process that drains does not run for 0.3 s when the burst comes, so that there are losses to
-count. Ends with 0; with 1 if something rises, or an event is missing and not counted as lost; with
+Each cycle of five seconds has two rates, a burst, connections and drops; in every fourth the
+process that drains does not run for 0.3 s when the burst comes, so that there are losses to count.
+Then all is decoded and rests for a second, and what the collection still has may not rise: what
+waits in between depends on what else the machine does, as does how long a cycle takes.
+
+Ends with 0; with 1 if something rises, or an event is missing and not counted as lost; with
 2 if it cannot run here.
 """
 
@@ -18,12 +21,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +35,7 @@ if __name__ == "__main__":
 
 from lab import capabilities, cli, netns, ovs, traffic
 from lab.collection import namespace_number
-from soak.measured import TrackedPackets, descriptors, processes, resident, spool_size
+from soak.measured import TrackedPackets, WatchedSpool, descriptors, processes, resident
 from soak.received import Received
 from soak.trend import Trend, second_half
 
@@ -41,15 +44,17 @@ PORT = 10_000 + os.getpid() % 5_000 * 4
 PROBE = "net:net_dev_start_xmit"  # once for each packet, in the namespace that sends it
 CYCLE = 5  # s
 _LOAD = (
-    ("udp 200 1", 1),
-    ("udp 1500 1", 2),
-    ("burst 3000", 3),
-    ("tcp 20", 3.7),
-    ("closed 30", 4.2),
+    ("udp 200 1", 0),
+    ("udp 1500 1", 1),
+    ("burst 3000", 2),
+    ("tcp 20", 2.7),
+    ("closed 30", 3.2),
 )
 _HELD = 4  # one in so many cycles
 _HELD_FOR = 0.3  # s
-_CLOSES_WITHIN = 1.0  # s: the last connection
+_RESTS = 1.2  # s: free memory is given back each second, and the last connection is closed
+_CATCHES_UP = 60.0  # s, at most
+_FEWEST = 8  # cycles
 
 _TRACEPOINTS = ("net:netif_rx", "net:net_dev_start_xmit", "skb:consume_skb", "skb:kfree_skb/stack",
                 "udp:udp_fail_queue_rcv_skb", "tcp:tcp_probe")  # fmt: skip
@@ -59,21 +64,26 @@ _MIB = 1 << 20
 # What may be there more at the end of the second half than at its begin without being a trend.
 _SHORT = 600.0  # s: until then Python and the kernel are still warming up
 _ALLOWED = {"resident": _MIB // 8, "descriptors": 0, "entries": 64, "spool": _MIB // 4}
-# Eight are given back at once, behind what was being decoded then.
+# It is given back 8 MiB at a time, which can beat with cycles: its line says nothing.
+_SAW = ("spool", "decoded")
+# Behind 8 MiB, what was being decoded then.
 _DECODED_AT_MOST = 12 * _MIB
 _ALLOWED_AT_FIRST = _ALLOWED | {"resident": 2 * _MIB, "spool": _MIB}
 
 
 @dataclass(slots=True)
 class Series:
-    """Values by the second, by what was measured of whom."""
+    """Values at rest, a cycle each, by what was measured of whom; and the most under load."""
 
     values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    most_decoded: int = 0  # bytes of the spool
+    most: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
+    interval: float = CYCLE  # s, on average
 
-    def add(self, what: str, whom: str, value: float) -> None:
+    def add(self, what: str, whom: str, value: float, *, at_rest: bool) -> None:
         """Add one."""
-        self.values[what, whom].append(value)
+        self.most[what, whom] = max(self.most[what, whom], value)
+        if at_rest:
+            self.values[what, whom].append(value)
 
 
 def main() -> int:
@@ -95,14 +105,15 @@ def _soak(path: Path, seconds: float) -> int:
         with cli.background(*_collect(path, network)) as running, _load(link) as load:
             before = _packets(network)
             driver = Driver(running.process.pid, load, network)
-            _measure(driver, series, received, seconds)
-            time.sleep(_CLOSES_WITHIN)
+            with closing(Watched(running.process.pid, series)) as watched:
+                behind = _run(driver, watched, received, seconds)
             packets = _packets(network) - before
             result = running.stop()
         received.read(ended=True)
     print(result.stderr, end="", file=sys.stderr)
-    failed = [*_wrong_counts(driver.sent, packets, received, result)]
-    failed += [*_rising(series, seconds)]
+    failed = [behind] if behind else []
+    failed += _wrong_counts(driver.sent, packets, received, result)
+    failed += _rising(series, seconds)
     for line in failed:
         print(f"FAILED: {line}")
     return int(bool(failed))
@@ -176,37 +187,63 @@ def _load(link: netns.Pair) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
+class Watched:
+    """The collection ``pid``, of which is measured what it has."""
+
+    def __init__(self, pid: int, series: Series) -> None:
+        self.series = series
+        self.spool = WatchedSpool(pid)
+        self._pid = pid
+        self._tracked = TrackedPackets(pid)
+
+    def look(self, *, at_rest: bool = False) -> None:
+        """Measure."""
+        add = partial(self.series.add, at_rest=at_rest)
+        for each, name in processes(self._pid).items():
+            add("resident", name, resident(each))
+            add("descriptors", name, descriptors(each))
+        spool = self.spool.size()
+        add("spool", "not decoded", spool.waiting)
+        add("spool", "decoded", spool.decoded)
+        add("entries", "tracked packets", self._tracked.count())
+
+    def rest(self) -> bool:
+        """Wait until all is decoded and was for a while; return whether it is."""
+        end = time.monotonic() + _CATCHES_UP
+        since = time.monotonic()
+        while time.monotonic() - since < _RESTS:
+            if not self.spool.is_decoded():
+                since = time.monotonic()
+            if since > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.spool.close()
+        self._tracked.close()
+
+
 class Driver:
-    """Tells the load what to send, cycle by cycle, until it is to stop."""
+    """Tells the load what to send."""
 
     def __init__(self, pid: int, load: "subprocess.Popen[str]", network: Network) -> None:
         self.pid = pid
         self.sent = 0  # datagrams
         self._load = load
         self._network = network
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._drive)
 
-    def start(self) -> None:
-        """Begin, in a thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, behind what is being sent."""
-        self._over.set()
-        self._thread.join()
-
-    def _drive(self) -> None:
-        begun, cycle = time.monotonic(), 0
-        while not self._over.is_set():
-            if self._network.switch is not None:  # so that there are packets for the daemon
-                self._network.switch.appctl("revalidator/purge")
-            for command, at in _LOAD:
-                self._over.wait(max(0.0, begun + cycle * CYCLE + at - time.monotonic()))
-                held = command.startswith("burst") and cycle % _HELD == _HELD - 1
-                self._send(command, held=held)
-            cycle += 1
-            self._over.wait(max(0.0, begun + cycle * CYCLE - time.monotonic()))
+    def drive(self, number: int) -> Iterator[None]:
+        """Send what a cycle has; it may be measured behind each command."""
+        begun = time.monotonic()
+        if self._network.switch is not None:  # so that there are packets for the daemon
+            self._network.switch.appctl("revalidator/purge")
+        for command, at in _LOAD:
+            time.sleep(max(0.0, begun + at - time.monotonic()))
+            held = command.startswith("burst") and number % _HELD == _HELD - 1
+            self._send(command, held=held)
+            yield
 
     def _send(self, command: str, *, held: bool) -> None:
         assert self._load.stdin
@@ -221,29 +258,26 @@ class Driver:
             os.kill(self.pid, signal.SIGCONT)
 
 
-def _measure(driver: Driver, series: Series, received: Received, seconds: float) -> None:
-    """Load and measure for so long."""
-    tracked = TrackedPackets(driver.pid)
-    driver.start()
-    try:
-        begun = time.monotonic()
-        for second in range(int(seconds)):
-            time.sleep(max(0.0, begun + second - time.monotonic()))
-            _take(driver.pid, series)
-            series.add("entries", "tracked packets", tracked.count())
-            received.read()
-    finally:
-        driver.stop()
-        tracked.close()
-
-
-def _take(pid: int, series: Series) -> None:
-    for each, name in processes(pid).items():
-        series.add("resident", name, resident(each))
-        series.add("descriptors", name, descriptors(each))
-    spool = spool_size(pid)
-    series.add("spool", "not decoded", spool.waiting)
-    series.most_decoded = max(series.most_decoded, spool.decoded)
+def _run(driver: Driver, watched: Watched, received: Received, seconds: float) -> str | None:
+    """Load and measure for so long; return what there is to say where decoding fell behind."""
+    begun = time.monotonic()
+    late = number = 0
+    while number < _FEWEST or time.monotonic() - begun < seconds:
+        cycle = time.monotonic()
+        for _ in driver.drive(number):
+            watched.look()
+        if not watched.rest():
+            waiting = watched.spool.not_decoded()
+            return f"{waiting:,} events are not decoded, {_CATCHES_UP:.0f} s after they came"
+        watched.look(at_rest=True)
+        received.read()
+        number += 1
+        left = cycle + CYCLE - time.monotonic()
+        late += left < 0
+        time.sleep(max(0.0, left))
+    watched.series.interval = (time.monotonic() - begun) / number
+    print(f"{number} cycles, of which {late} took longer than {CYCLE} s")
+    return None
 
 
 def _packets(network: Network) -> int:
@@ -288,22 +322,21 @@ def _lost(stderr: str) -> tuple[int, int]:
 
 def _rising(series: Series, seconds: float) -> Iterator[str]:
     allowed = _ALLOWED_AT_FIRST if seconds < _SHORT else _ALLOWED
-    print(f"{'':<12}{'':<17}{'mean':>14}{'rise':>12}{'%/h':>10}{'at least':>10}")
+    print(f"{'':<12}{'':<17}{'at rest':>14}{'rise':>12}{'%/h':>10}{'at least':>10}{'most':>14}")
     for (what, whom), values in series.values.items():
         try:
-            trend: Trend = second_half(values, 1.0, CYCLE)
-        except ValueError as error:
-            yield f"{what}, {whom}: {error}"
+            trend: Trend = second_half(values, series.interval)
+        except ValueError:  # a process that was not there from the begin
+            print(f"{what:<12}{whom:<17}{'came late':>14}{series.most[what, whom]:>60,.0f}")
             continue
         print(
-            f"{what:<12}{whom:<17}{trend.mean:>14,.0f}{trend.rise:>12,.0f}"
-            f"{trend.slope:>10.2f}{trend.slope_at_least:>10.2f}"
+            f"{what:<12}{whom:<17}{trend.mean:>14,.0f}{trend.rise:>12,.0f}{trend.slope:>10.2f}"
+            f"{trend.slope_at_least:>10.2f}{series.most[what, whom]:>14,.0f}"
         )
-        if trend.rises(allowed[what]):
+        if (what, whom) != _SAW and trend.rises(allowed[what]):
             yield f"{what}, {whom}: rises by {trend.slope:.2f} % an hour"
-    print(f"{'spool':<12}{'decoded':<17}{series.most_decoded:>14,.0f} at most")
-    if series.most_decoded > _DECODED_AT_MOST:
-        yield f"spool: {series.most_decoded:,} bytes are decoded and not given back"
+    if (most := series.most[_SAW]) > _DECODED_AT_MOST:
+        yield f"spool: {most:,.0f} bytes are decoded and not given back"
 
 
 def _parse_arguments() -> argparse.Namespace:

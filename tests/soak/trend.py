@@ -1,7 +1,6 @@
-"""Whether what was measured every second rises: a line fitted through the second half.
+"""Whether what was measured again and again rises: a line fitted through the second half.
 
-Load comes in cycles, so that the line goes through the means of whole cycles, and is not bent by
-where in a cycle the measurement ended. Its slope has an error: cycles are not all alike.
+It goes through means, and its slope has an error: what is measured is not always alike.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ _HOUR = 3600.0
 # 97.5 % quantiles of Student's t distribution for 1, 2, ... degrees of freedom.
 _T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _T_BEYOND = 2.1
-# More than these means make the error no smaller: neighbouring cycles have to do with each other.
+# More than these means make the error no smaller: neighbouring values have to do with each other.
 _MOST_MEANS = 12
 
 
@@ -40,13 +39,13 @@ class Trend:
         return self.slope_at_least > LIMIT and self.rise > allowed
 
 
-def second_half(values: Sequence[float], interval: float, cycle: int) -> Trend:
-    """Fit the line; ``interval`` (s) is between two values, ``cycle`` how many a cycle has."""
+def second_half(values: Sequence[float], interval: float) -> Trend:
+    """Fit the line; ``interval`` (s) is between two values."""
     half = values[len(values) // 2 :]
-    count = min(len(half) // cycle, _MOST_MEANS)
+    count = min(len(half), _MOST_MEANS)
     if count < 3:
-        raise ValueError(f"{len(values)} values are too few for cycles of {cycle}")
-    size = len(half) // cycle // count * cycle  # whole cycles in each mean
+        raise ValueError(f"{len(values)} values are too few")
+    size = len(half) // count  # values of each mean
     half = half[len(half) - count * size :]
     means = [fmean(half[at : at + size]) for at in range(0, len(half), size)]
     step = size * interval

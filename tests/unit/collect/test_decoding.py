@@ -1,6 +1,7 @@
 """The process that decodes: what it hands on, when it stops, what it gives back."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -21,6 +22,9 @@ from retis_py.collect.channel import (
 )
 from retis_py.collect.decoder_process import DecoderBugError, DecoderKilledError, DecoderProcess
 from retis_py.collect.plan import Plan
+from retis_py.collect.spool import Spool
+from retis_py.collect.spool_format import PAGE, DescribedProbe, Description
+from retis_py.collect.spool_reader import OpenSpool
 from retis_py.errors import EventFileError, UsageError
 from unit.collect.decoders import decoding
 from unit.collect.spools import record
@@ -55,18 +59,41 @@ def test_cancelled(tmp_path: Path, full_plan: Plan) -> None:
 
 
 def test_room_is_given_back(tmp_path: Path, full_plan: Plan) -> None:
+    """To the page: what stays behind each time adds up, in a collection of days."""
     with decoding(tmp_path / "out", full_plan) as decoder:
         made = 0
         for _ in range(20):
             decoder.add(*range(made + 1, made + 10_001))
             made += 10_000
             wait_until(lambda made=made: decoder.lines == made, "lines")
-        control = decoder.spool.control
-        assert control.committed > 12 << 20
+        assert decoder.spool.control.committed > 12 << 20
         assert decoder.spool.waiting <= 2 << 20
-        assert os.fstat(decoder.spool.descriptor).st_blocks * 512 <= 3 << 20
+        assert on_disk(decoder.spool) <= decoder.spool.waiting + 4 * PAGE
         decoder.finish()
     assert decoder.lines == made
+
+
+def test_descriptions_are_not_given_back(tmp_path: Path, full_plan: Plan) -> None:
+    """Whoever reads what a collection left behind needs all of them."""
+    with decoding(tmp_path / "out", full_plan) as decoder:
+        made, described = 0, []
+        for step in range(1, 41):
+            decoder.add(*range(made + 1, made + 2001 + step))
+            made += 2000 + step
+            described.append(Description([DescribedProbe("kprobe", "x" * step * 50, step)]))
+            decoder.spool.describe(described[-1])
+            wait_until(lambda made=made: decoder.lines == made, "lines")
+        assert decoder.spool.control.freed > 4 << 20
+        assert on_disk(decoder.spool) <= decoder.spool.waiting + (4 + 2 * len(described)) * PAGE
+        copy = tmp_path / "copy"  # that one is in use
+        shutil.copyfile(decoder.spool.path, copy)
+        with OpenSpool(copy) as read:
+            assert read.descriptions()[1:] == described
+        decoder.finish()
+
+
+def on_disk(spool: Spool) -> int:
+    return os.fstat(spool.descriptor).st_blocks * 512
 
 
 def test_a_record_that_is_none(tmp_path: Path, full_plan: Plan) -> None:
