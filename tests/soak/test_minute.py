@@ -12,10 +12,10 @@ from lab import capabilities
 
 SECONDS = 60
 TESTS = Path(__file__).parents[1]
-IDLE = ("nice", "-n", "15")  # it takes all CPUs, and others run tests
+BEHIND = ("nice", "-n", "5")  # it takes all CPUs, and others run tests
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_minute_of_each(tmp_path: Path) -> None:
     capabilities.require("root")
     capabilities.require("btf")
@@ -29,7 +29,7 @@ def test_a_minute_of_each(tmp_path: Path) -> None:
             text=True,
         )
 
-    with start("soak/session.py") as soak, start("fuzz/session.py", *IDLE) as fuzz:
+    with start("soak/session.py") as soak, start("fuzz/session.py", *BEHIND) as fuzz:
         soaked, fuzzed = soak.communicate()[0], fuzz.communicate()[0]
     assert fuzz.returncode == 0, fuzzed
     counts = dict(re.findall(r"^(\w+) +([\d,]+) inputs", fuzzed, re.MULTILINE))
