@@ -16,13 +16,15 @@ class Part(Struct, frozen=True):
     """A wire struct and what becomes of it in the event.
 
     ``build`` takes the unpacked members and returns the section, or the value of the section's
-    ``field`` where the section is put together from several parts.
+    ``field`` where the section is put together from several parts. Where it does not repeat, as it
+    has a time or a packet's own number in it, its text is not worth remembering.
     """
 
     wire: Wire
     section: str
     build: Callable[..., Any]
     field: str | None = None
+    repeats: bool = True
 
 
 class OwnProbe(Struct, frozen=True):

@@ -152,8 +152,8 @@ class OvsCollector(Collector):
         build_action = wire.action_builder(action_names(_find(types)))
         parts = (
             Part(wire.UPCALL_WIRE, "ovs", wire.upcall_from_wire),
-            Part(wire.ENQUEUE_WIRE, "ovs", wire.enqueue_from_wire),
-            Part(wire.RETURN_WIRE, "ovs", wire.return_from_wire),
+            Part(wire.ENQUEUE_WIRE, "ovs", wire.enqueue_from_wire, repeats=False),
+            Part(wire.RETURN_WIRE, "ovs", wire.return_from_wire, repeats=False),
             Part(wire.LOOKUP_WIRE, "ovs", wire.lookup_from_wire),
             Part(wire.ACTION_WIRE, "ovs", build_action),
             Part(wire.CT_WIRE, "ovs", wire.ct_from_wire),
@@ -163,10 +163,10 @@ class OvsCollector(Collector):
             return parts
         return (
             *parts,
-            Part(wire.ACTION_QUEUE_WIRE, "ovs", int, "queue_id"),
+            Part(wire.ACTION_QUEUE_WIRE, "ovs", int, "queue_id", repeats=False),
             Part(user_wire.USERSPACE_WIRE, "userspace", int, "ip"),
-            Part(user_wire.RECEIVE_WIRE, "ovs", user_wire.receive_from_wire),
-            Part(user_wire.OPERATION_WIRE, "ovs", user_wire.operation_from_wire),
+            Part(user_wire.RECEIVE_WIRE, "ovs", user_wire.receive_from_wire, repeats=False),
+            Part(user_wire.OPERATION_WIRE, "ovs", user_wire.operation_from_wire, repeats=False),
         )
 
 

@@ -286,6 +286,23 @@ def test_memory_is_bounded(
         assert sum(map(len, memo)) + sum(map(len, memo.values())) <= max(limit, 1000)
 
 
+def test_what_does_not_repeat_is_not_remembered(parts: tuple[Part, ...]) -> None:
+    """An upcall's time is its own: its texts would only fill the memory that there is for all."""
+    once = [part for part in parts if any("_ts" in name for name in part.wire.fields)]
+    assert len(once) == 4
+    decoder = made(JsonDecoder, parts)
+    remembered = []
+    for time in range(1, 30):
+        word = time.to_bytes(8, "little")
+        records = [
+            header(bitmap_of(parts, part.wire.name)) + word * (part.wire.size // 8) for part in once
+        ]
+        assert [*decoder.lines(records)] == check(parts, records)
+        remembered.append(sum(map(len, decoder._sections.values())))
+    assert len(decoder._functions) == len(once)
+    assert remembered[-1] == remembered[0]
+
+
 def test_many_kinds_of_records(parts: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_decode, "_FUNCTIONS", 2)
     monkeypatch.setattr(decode, "_LAYOUTS", 2)
