@@ -61,10 +61,9 @@ class SectionRun(Struct, frozen=True):
     @property
     def repeats(self) -> bool:
         """Whether its bytes come up again, so that the text is worth remembering."""
-        if self.section == _PACKET or not all(part.repeats for part in self.parts):
-            return False
-        return not any(
-            isinstance(p.build, type) and issubclass(p.build, Struct) for p in self.parts
+        return all(
+            p.repeats and not (isinstance(p.build, type) and issubclass(p.build, Struct))
+            for p in self.parts
         )
 
 

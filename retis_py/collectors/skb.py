@@ -77,5 +77,5 @@ class SkbCollector(Collector):
         return (
             Part(skb.VLAN_ACCEL_WIRE, "skb", skb.vlan_accel_from_wire, "vlan_accel"),
             *(part for name, part in chosen.items() if name in self._sections),
-            Part(packet.WIRE, "packet", packet.from_wire),
+            Part(packet.WIRE, "packet", packet.from_wire, repeats=False),
         )

@@ -53,9 +53,12 @@ def wait_for_received(spool: Path, count: int) -> None:
 def wait_for_decoded(spool: Path) -> None:
     """Wait until a collection has decoded all that it has received, and has room again."""
     control = control_of(spool)
-    netns.wait_until(
-        lambda: control.events == control.received and not control.blocked, "the decoder", 60
-    )
+    netns.wait_until(lambda: is_decoded(control), "the decoder", 60)
+
+
+def is_decoded(control: Control) -> bool:
+    """Whether all that was received is decoded, and nothing waits for room."""
+    return control.events == control.received and not control.blocked
 
 
 def decoder_of(process: subprocess.Popen[bytes]) -> int:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lab.netns import LabError
+from lab.spooled import is_decoded
 from retis_py.collect.compiled import MapDefinition
 from retis_py.collect.maps import Map, MapType
 from retis_py.collect.spool_format import FIRST_CHUNK, Control
+from retis_py.events.source import SPOOL_MAGIC
 from retis_py.kernel import libbpf
 
 TRACKED = "tracked_packets"
@@ -58,7 +60,7 @@ class WatchedSpool:
 
     def is_decoded(self) -> bool:
         """Whether all that it was given is."""
-        return self._control.events == self._control.received and not self._control.blocked
+        return is_decoded(self._control)
 
     def not_decoded(self) -> int:
         """How many events wait."""
@@ -84,7 +86,7 @@ def _spool_of(pid: int) -> BinaryIO:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError), ExitStack() as opened:
             file = opened.enter_context(descriptor.open("rb"))
-            if os.pread(file.fileno(), 8, 0) == b"RETSPOOL":
+            if os.pread(file.fileno(), 8, 0) == SPOOL_MAGIC:
                 opened.pop_all()
                 return file
     raise LabError(f"process {pid} has no spool")

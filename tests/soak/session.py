@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -64,10 +64,11 @@ _MIB = 1 << 20
 # What may be there more at the end of the second half than at its begin without being a trend.
 _SHORT = 600.0  # s: until then Python and the kernel are still warming up
 _ALLOWED = {"resident": _MIB // 8, "descriptors": 0, "entries": 64, "spool": _MIB // 4}
+_ALLOWED_AT_FIRST = _ALLOWED | {"resident": 2 * _MIB, "spool": _MIB}
 # It is given back 8 MiB at a time, which can beat with cycles: its line says nothing.
 _SAW = ("spool", "decoded")
-_DECODED_AT_MOST = 9 * _MIB  # at rest; with what describes events, which stays
-_ALLOWED_AT_FIRST = _ALLOWED | {"resident": 2 * _MIB, "spool": _MIB}
+_DECODED_AT_MOST = 12 * _MIB  # with what was being decoded then
+_DECODED_AT_REST = 9 * _MIB  # with what describes events, which stays
 
 
 @dataclass(slots=True)
@@ -199,9 +200,8 @@ class Watched:
         """Measure."""
         add = partial(self.series.add, at_rest=at_rest)
         for each, name in processes(self._pid).items():
-            with suppress(FileNotFoundError, ProcessLookupError):  # a helper that has ended
-                add("resident", name, resident(each))
-                add("descriptors", name, descriptors(each))
+            add("resident", name, resident(each))
+            add("descriptors", name, descriptors(each))
         spool = self.spool.size()
         add("spool", "not decoded", spool.waiting)
         add("spool", "decoded", spool.decoded)
@@ -326,8 +326,8 @@ def _rising(series: Series, seconds: float) -> Iterator[str]:
     for (what, whom), values in series.values.items():
         try:
             trend: Trend = second_half(values, series.interval)
-        except ValueError:  # a process that was not there from the begin
-            print(f"{what:<12}{whom:<17}{'came late':>14}{series.most[what, whom]:>60,.0f}")
+        except ValueError as error:
+            yield f"{what}, {whom}: {error}"
             continue
         print(
             f"{what:<12}{whom:<17}{trend.mean:>14,.0f}{trend.rise:>12,.0f}{trend.slope:>10.2f}"
@@ -335,8 +335,9 @@ def _rising(series: Series, seconds: float) -> Iterator[str]:
         )
         if (what, whom) != _SAW and trend.rises(allowed[what]):
             yield f"{what}, {whom}: rises by {trend.slope:.2f} % an hour"
-    if (most := max(series.values[_SAW], default=0)) > _DECODED_AT_MOST:
-        yield f"spool: {most:,.0f} bytes are decoded and not given back"
+    at_rest = max(series.values[_SAW], default=0.0)
+    if series.most[_SAW] > _DECODED_AT_MOST or at_rest > _DECODED_AT_REST:
+        yield f"spool: {series.most[_SAW]:,.0f} bytes ({at_rest:,.0f} at rest) are not given back"
 
 
 def _parse_arguments() -> argparse.Namespace:
