@@ -214,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has enough (`| head`)
         code = BROKEN_PIPE_EXIT_CODE
     except OSError as error:
+        _show_traceback(error, arguments)
         code = _fail(_describe_os_error(error), 1)
     _flush(sys.stdout)
     _flush(sys.stderr)
@@ -257,13 +258,13 @@ def _describe_usage_error(error: click.ClickException) -> str:
 
 def _describe_os_error(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
-    if error.filename is not None:
+    if isinstance(error.filename, str | bytes):  # there are those with a descriptor
         return f"{os.fsdecode(error.filename)}: {reason}"
     if error.errno == errno.ENOSPC:
         return f"cannot write: {reason}"
     if error.errno == errno.ENOMEM:
         return OUT_OF_MEMORY
-    return reason
+    return f"a system call failed: {reason}; 'retis --log-level debug ...' shows which"
 
 
 def _is_shortage(error: Exception) -> bool:
@@ -275,8 +276,7 @@ def _is_shortage(error: Exception) -> bool:
 def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
     if _is_shortage(error):
         return _fail(OUT_OF_MEMORY, RetisError.exit_code)
-    if _asks_for_traceback(arguments):
-        print(format_traceback(error), file=sys.stderr)  # noqa: T201
+    _show_traceback(error, arguments)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("retis_py"):
         return _fail(
             f"the Python package '{error.name}' is missing for {sys.executable}: "
@@ -290,10 +290,13 @@ def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
     )
 
 
-def _asks_for_traceback(arguments: Sequence[str]) -> bool:
-    """Whether ``--log-level`` asks for it: read by hand, as click may not have got that far."""
+def _show_traceback(error: Exception, arguments: Sequence[str]) -> None:
+    """Show it if ``--log-level`` asks for it: read by hand, as click may not have got that far."""
     text = " ".join(arguments).replace("=", " ")
-    return "--log-level debug" in text or "--log-level trace" in text
+    wanted = "--log-level debug" in text or "--log-level trace" in text
+    if wanted and sys.stderr is not None:
+        with suppress(OSError, ValueError):  # else nobody can be told
+            print(format_traceback(error), file=sys.stderr)  # noqa: T201
 
 
 def _flush(stream: TextIO | None) -> None:

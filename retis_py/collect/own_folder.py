@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from retis_py.events.escape import escape
@@ -34,7 +35,7 @@ class OwnFolder:
     def remove(self) -> None:
         """Remove it with all that is in it; may be called again."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
             os.close(self._lock)
             self._lock = -1
 
@@ -52,11 +53,19 @@ def remove_left_folders() -> None:
         if (lock := _lock(path)) < 0:
             continue
         try:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             if not path.exists():
                 log.info("removed %s, which an interrupted run left", escape(str(path)))
         finally:
             os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or of it what can be."""
+    # Where machines share a file system another one may remove it meanwhile, and what is opened
+    # is nowhere to be found at the next look: that is an error which rmtree() does not ignore.
+    with suppress(OSError):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock(path: Path, *, wait: bool = False) -> int:

@@ -87,6 +87,8 @@ def _write_script(guest: Guest, command: Sequence[str], environment: dict[str, s
     variables = {
         "PATH": f"{ROOT}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/tmp/home",  # root's own is read-only in the guest
+        # In /tmp there is what programs of this machine make meanwhile, and remove.
+        "TMPDIR": "/var/tmp",
         "LANG": "C.UTF-8",
         "RETIS_VM_OUT": str(guest.shared),
         "RETIS_OVS_CACHE": str(openvswitch.cache_folder()),

@@ -38,6 +38,8 @@ def boom(options, what):
     if what == "interrupt": raise KeyboardInterrupt
     if what == "abort": raise click.Abort
     if what == "os": raise PermissionError(errno.EACCES, "Permission denied", "/some/file\\x1b")
+    if what == "call": raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+    if what == "descriptor": os.stat(1 << 20)  # its error has a number as name
     if what == "full": raise OSError(errno.ENOSPC, "No space left on device")
     if what == "bug": raise ValueError("what\\nnow")
     if what == "module": import no_such_module_at_all
@@ -50,6 +52,7 @@ def boom(options, what):
 '''
 
 
+CALL = "a system call failed: {}; 'retis --log-level debug ...' shows which"
 BUG = (
     r"this is a bug in retis-py (ValueError: what\x0anow): please report it with what "
     "'retis --log-level debug ...' prints"
@@ -88,6 +91,8 @@ def python(code: str, *args: str, **options: object) -> subprocess.CompletedProc
         ("interrupt", 130, None),
         ("abort", 130, None),
         ("os", 1, r"Error: /some/file\x1b: Permission denied"),
+        ("call", 1, f"Error: {CALL.format('No such file or directory')}"),
+        ("descriptor", 1, f"Error: {CALL.format('Bad file descriptor')}"),
         ("full", 1, "Error: cannot write: No space left on device"),
         (
             "bug",
@@ -115,11 +120,15 @@ def test_what_a_command_raises(
 @pytest.mark.parametrize(
     "arguments", [["--log-level", "debug"], ["--log-level=debug"], ["--log-level", "trace"]]
 )
-def test_bug_with_its_traceback(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*arguments, "boom", "bug"]) == 1
+@pytest.mark.parametrize(("what", "message"), [("bug", BUG.partition("(")[0]), ("call", CALL[:20])])
+def test_shown_with_its_traceback(
+    arguments: list[str], what: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "boom", what]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1].startswith("Error: this is a bug")
+    assert any("in boom" in line for line in lines)
+    assert lines[-1].startswith(f"Error: {message}")
 
 
 @pytest.mark.parametrize(

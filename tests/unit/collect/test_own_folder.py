@@ -1,5 +1,6 @@
 """Temporary folders that outlive nobody for long."""
 
+import errno
 import logging
 import os
 import signal
@@ -46,6 +47,25 @@ def test_left_one_is_removed_and_said(left: Path, caplog: pytest.LogCaptureFixtu
         remove_left_folders()
     assert not left.exists()
     assert f"removed {left}, which an interrupted run left" in caplog.text
+
+
+def test_one_that_another_machine_removes_meanwhile(
+    left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As seen on 9p, where what is open cannot be looked at once the server has it no more."""
+    really = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.name == "include":
+            (path / "types.h").unlink()
+            path.rmdir()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return really(descriptor)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    remove_left_folders()
+    assert not (left / "include").exists()
 
 
 def test_one_in_use_stays(temporary: Path, caplog: pytest.LogCaptureFixture) -> None:
