@@ -264,7 +264,9 @@ def _describe_os_error(error: OSError) -> str:
         return f"cannot write: {reason}"
     if error.errno == errno.ENOMEM:
         return OUT_OF_MEMORY
-    return f"a system call failed: {reason}; 'retis --log-level debug ...' shows which"
+    if error.errno is not None and reason == os.strerror(error.errno):
+        return f"a system call failed: {reason}; 'retis --log-level debug ...' shows which"
+    return reason  # words of whoever raised it
 
 
 def _is_shortage(error: Exception) -> bool:

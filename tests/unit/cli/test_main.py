@@ -39,6 +39,7 @@ def boom(options, what):
     if what == "abort": raise click.Abort
     if what == "os": raise PermissionError(errno.EACCES, "Permission denied", "/some/file\\x1b")
     if what == "call": raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+    if what == "words": raise FileNotFoundError(errno.ENOENT, "No usable temporary directory")
     if what == "descriptor": os.stat(1 << 20)  # its error has a number as name
     if what == "full": raise OSError(errno.ENOSPC, "No space left on device")
     if what == "bug": raise ValueError("what\\nnow")
@@ -92,6 +93,7 @@ def python(code: str, *args: str, **options: object) -> subprocess.CompletedProc
         ("abort", 130, None),
         ("os", 1, r"Error: /some/file\x1b: Permission denied"),
         ("call", 1, f"Error: {CALL.format('No such file or directory')}"),
+        ("words", 1, "Error: No usable temporary directory"),
         ("descriptor", 1, f"Error: {CALL.format('Bad file descriptor')}"),
         ("full", 1, "Error: cannot write: No space left on device"),
         (
