@@ -4,12 +4,15 @@ It is locked (flock) as long as its owner lives, whatever process ids mean here 
 container may share the host's /tmp.
 """
 
+import atexit
 import fcntl
 import logging
 import os
 import shutil
+import signal
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retis_py.events.escape import escape
@@ -17,27 +20,35 @@ from retis_py.events.escape import escape
 log = logging.getLogger(__name__)
 
 PREFIX = "retis-compile-"
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class OwnFolder:
     """A new folder in the one for temporary files, readable by this user only.
 
+    The end of the process removes it too, other than by a kill.
+
     Raises OSError where there is no room for one.
     """
 
     def __init__(self) -> None:
         self._lock = -1
-        while self._lock < 0:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-            self._lock = _lock(self.path, wait=True)  # or another start has taken it for a left one
+        with _uninterrupted():
+            while self._lock < 0:
+                self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+                # It fails where another start has taken the folder for a left one.
+                self._lock = _lock(self.path, wait=True)
+            atexit.register(self.remove)
 
     def remove(self) -> None:
         """Remove it with all that is in it; may be called again."""
-        if self._lock >= 0:
-            _remove(self.path)
-            os.close(self._lock)
-            self._lock = -1
+        with _uninterrupted():
+            if self._lock >= 0:
+                _remove(self.path)
+                os.close(self._lock)
+                self._lock = -1
+                atexit.unregister(self.remove)
 
 
 def remove_left_folders() -> None:
@@ -58,6 +69,16 @@ def remove_left_folders() -> None:
                 log.info("removed %s, which an interrupted run left", escape(str(path)))
         finally:
             os.close(lock)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have signals that end the process wait until the block is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _remove(path: Path) -> None:

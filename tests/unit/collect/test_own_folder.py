@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,39 @@ def test_removed_by_its_owner(temporary: Path) -> None:
     assert folder.path.stat().st_mode & 0o777 == 0o700
     folder.remove()
     folder.remove()
+    assert not list(temporary.iterdir())
+
+
+INTERRUPTED = """
+import os, signal, sys, tempfile
+from retis_py.collect.own_folder import OwnFolder
+
+def mkdtemp(**arguments):
+    path = made(**arguments)
+    assert os.path.isdir(path)
+    os.kill(os.getpid(), number)
+    return path
+
+number = int(sys.argv[1])
+signal.signal(number, signal.default_int_handler)
+made, tempfile.mkdtemp = tempfile.mkdtemp, mkdtemp
+try:
+    OwnFolder()
+except KeyboardInterrupt:
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_made(number: int, temporary: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(int(number))],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        check=False,
+    )
+    assert ended.returncode == 130
     assert not list(temporary.iterdir())
 
 
