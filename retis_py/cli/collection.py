@@ -20,6 +20,7 @@ from retis_py.cli.stop import Stop
 from retis_py.cli.text_output import coloured
 from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
+from retis_py.collect.held_signals import held_signals
 from retis_py.collect.losses import Losses
 from retis_py.collect.own_folder import remove_left_folders
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
@@ -147,18 +148,11 @@ class Collection:
                 f"{self._rings.size:,}",
             )
         with ExitStack() as closing:
-            spool = closing.enter_context(create_spool(options.out, options.spool_limit))
-            enriches = options.ovs_enrich_flows and any(c.name == "ovs" for c in plan.collectors)
-            wanted = WantedOutput(
-                options.out,
-                options.out_rotate,
-                self._printed_format(),
-                options.stop_after,
-                options.ovs_enrich_rate if enriches else None,
-                options.decoders,
-            )
-            decoder = start_decoder(plan, self._host, spool, wanted)
-            closing.callback(decoder.close)
+            # Whatever signal comes, neither is left behind.
+            with held_signals():
+                spool = closing.enter_context(create_spool(options.out, options.spool_limit))
+                decoder = start_decoder(plan, self._host, spool, self._wanted(plan))
+                closing.callback(decoder.close)
             added = []
             if options.out is not None:
                 # They take their time while the program is compiled.
@@ -211,6 +205,18 @@ class Collection:
             running.report_unread()
             if running.interrupted:
                 raise click.exceptions.Exit(_INTERRUPTED)
+
+    def _wanted(self, plan: Plan) -> WantedOutput:
+        options = self._options
+        enriches = options.ovs_enrich_flows and any(c.name == "ovs" for c in plan.collectors)
+        return WantedOutput(
+            options.out,
+            options.out_rotate,
+            self._printed_format(),
+            options.stop_after,
+            options.ovs_enrich_rate if enriches else None,
+            options.decoders,
+        )
 
     def _give_up_privileges(self, plan: Plan, session: Session, spool: Spool) -> None:
         """Go on with what draining, and what is undone at the end, need."""

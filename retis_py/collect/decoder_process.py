@@ -15,6 +15,7 @@ from pathlib import Path
 
 from retis_py import errors
 from retis_py.collect.channel import Channel, Done, Failed, Gone, Message, channel_pair
+from retis_py.collect.held_signals import ENDING
 from retis_py.errors import OUT_OF_MEMORY, RetisError
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class DecoderProcess:
 
     ``decode`` returns an exit code. ``descriptors`` are the files that it needs. ``written`` says
     how many events an error of it has left in the event file, ``pieces`` how many files a rotated
-    output became.
+    output became. To be made while signals are held.
     Raises OSError where there is no process to be had.
     """
 
@@ -126,8 +127,9 @@ def _run(decode: Callable[[Channel], int], channel: Channel, descriptors: Collec
     code = 1
     try:
         # It is told when to end by the other process, which these are meant for.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         _close_others({*range(_STANDARD), channel.fileno(), *descriptors})
         # Once: those that a decoder starts in its turn have its own.
         niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))

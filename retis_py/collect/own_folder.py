@@ -9,18 +9,16 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from retis_py.collect.held_signals import held_signals
 from retis_py.events.escape import escape
 
 log = logging.getLogger(__name__)
 
 PREFIX = "retis-compile-"
-_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -34,7 +32,7 @@ class OwnFolder:
 
     def __init__(self) -> None:
         self._lock = -1
-        with _uninterrupted():
+        with held_signals():
             while self._lock < 0:
                 self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
                 # It fails where another start has taken the folder for a left one.
@@ -43,7 +41,7 @@ class OwnFolder:
 
     def remove(self) -> None:
         """Remove it with all that is in it; may be called again."""
-        with _uninterrupted():
+        with held_signals():
             if self._lock >= 0:
                 _remove(self.path)
                 os.close(self._lock)
@@ -69,16 +67,6 @@ def remove_left_folders() -> None:
                 log.info("removed %s, which an interrupted run left", escape(str(path)))
         finally:
             os.close(lock)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Have signals that end the process wait until the block is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _remove(path: Path) -> None:

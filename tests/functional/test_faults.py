@@ -194,6 +194,48 @@ def test_signal_to_all_processes(
     traces.assert_none()
 
 
+SIGNALLED_AT_ITS_START = """
+import os, signal, sys
+from retis_py.cli.main import main
+
+def send():
+    os.kill(os.getpid(), number)
+
+def ftruncate(*arguments):
+    send()
+    return really(*arguments)
+
+moment, number, *words = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+if moment == "fork":
+    os.register_at_fork(after_in_parent=send)
+else:
+    really, os.ftruncate = os.ftruncate, ftruncate
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["spool", "fork"])
+def test_signal_in_the_moment_when_something_is_made(
+    tmp_path: Path, traces: Traces, moment: str, number: signal.Signals
+) -> None:
+    """The spool, or the process that decodes: in a fork Python drops what a handler raises."""
+    words = ["collect", *PROBE, "-o", str(tmp_path / "events")]
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_AT_ITS_START, moment, str(int(number)), *words],
+        env={**os.environ, **traces.environment},
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    said = ended.stderr.decode()
+    assert ended.returncode == 130, said
+    assert "Exception ignored" not in said
+    assert "probe(s) loaded" not in said
+    assert [path.name for path in tmp_path.iterdir()] == [traces.folder.name]
+    traces.assert_no_process()
+
+
 # kill -9
 
 
