@@ -20,7 +20,7 @@ from lab.emulation import fast_machine_only
 from lab.faults import RETIS, assert_file, assert_said, caught, collecting, error_of
 from lab.leftovers import Traces
 from lab.netns import wait_until
-from lab.shell_job import CTRL_C, CTRL_Z, ShellJob, shell_job
+from lab.shell_job import CTRL_C, CTRL_Z, HEEDS_HANG_UPS, ShellJob, shell_job
 from lab.spooled import (
     PROBE,
     assert_all,
@@ -222,7 +222,10 @@ def test_signal_in_the_moment_when_something_is_made(
     """The spool, or the process that decodes: in a fork Python drops what a handler raises."""
     words = ["collect", *PROBE, "-o", str(tmp_path / "events")]
     ended = subprocess.run(
-        [sys.executable, "-c", SIGNALLED_AT_ITS_START, moment, str(int(number)), *words],
+        [
+            *HEEDS_HANG_UPS,
+            *(sys.executable, "-c", SIGNALLED_AT_ITS_START, moment, str(int(number)), *words),
+        ],
         env={**os.environ, **traces.environment},
         stderr=subprocess.PIPE,
         timeout=60,
