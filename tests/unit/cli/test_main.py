@@ -96,16 +96,8 @@ def python(code: str, *args: str, **options: object) -> subprocess.CompletedProc
         ("words", 1, "Error: No usable temporary directory"),
         ("descriptor", 1, f"Error: {CALL.format('Bad file descriptor')}"),
         ("full", 1, "Error: cannot write: No space left on device"),
-        (
-            "bug",
-            1,
-            f"Error: {BUG}",
-        ),
-        (
-            "module",
-            1,
-            f"Error: {MISSING_PACKAGE}",
-        ),
+        ("bug", 1, f"Error: {BUG}"),
+        ("module", 1, f"Error: {MISSING_PACKAGE}"),
         ("exit", 7, None),
         ("return", 9, None),
     ],
