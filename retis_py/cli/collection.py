@@ -20,7 +20,6 @@ from retis_py.cli.stop import Stop
 from retis_py.cli.text_output import coloured
 from retis_py.collect.channel import Go, Ready
 from retis_py.collect.compiler import Compiler
-from retis_py.collect.held_signals import held_signals
 from retis_py.collect.losses import Losses
 from retis_py.collect.own_folder import remove_left_folders
 from retis_py.collect.plan import Plan, PlanOptions, make_plan
@@ -39,6 +38,7 @@ from retis_py.events.rotate import piece_path
 from retis_py.events.sections.common import Common
 from retis_py.events.sections.startup import Machine, Startup, TimeSpec
 from retis_py.events.text import TextFormat
+from retis_py.held_signals import held_signals
 from retis_py.kernel.capabilities import Capability
 from retis_py.kernel.host import Host, clock_monotonic_offset
 from retis_py.kernel.tracefs import Tracefs

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from retis_py import errors
 from retis_py.collect.channel import Channel, Done, Failed, Gone, Message, channel_pair
-from retis_py.collect.held_signals import ENDING
 from retis_py.errors import OUT_OF_MEMORY, RetisError
+from retis_py.held_signals import ENDING
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from retis_py.collect.held_signals import held_signals
 from retis_py.events.escape import escape
+from retis_py.held_signals import held_signals
 
 log = logging.getLogger(__name__)
 

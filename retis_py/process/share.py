@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retis_py.errors import RetisError
+from retis_py.held_signals import held_signals
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -101,11 +102,8 @@ class _Worker:
             target=_serve, args=(theirs, self._pipe, function), daemon=True
         )
         # Ctrl-C is the parent's to handle, from the child's first instruction on.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with held_signals([signal.SIGINT]):
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, argument: Any) -> None:

@@ -17,19 +17,20 @@ ALLOWED = {
     "packet": set(),
     "cache_folder": set(),
     "similar": set(),
+    "held_signals": set(),
     "expressions": {"errors", "similar"},
     "compiled": set(),
     "private_files": set(),
     "events": {"packet", "private_files", "errors"},
     "api": {"events", "errors"},
-    "process": {"events", "packet", "expressions", "compiled", "errors"},
+    "process": {"events", "packet", "expressions", "compiled", "errors", "held_signals"},
     "kernel": {"errors"},
     "filters": {"kernel", "expressions", "errors"},
     "probes": {"kernel", "errors", "similar"},
     "profiles": {"kernel", "errors", "resources", "cache_folder", "similar"},
     "collectors": {"probes", "filters", "kernel", "events", "errors", "similar"},
     "collect": {"collectors", "probes", "filters", "kernel", "events", "errors", "resources"}
-    | {"private_files", "cache_folder"},
+    | {"private_files", "cache_folder", "held_signals"},
 }
 # These may import whatever they like of the package, and nothing but them may import them.
 TOP = {"cli", "__main__"}
